@@ -1,0 +1,56 @@
+# Everything that a fresh machine needs: make train, make test. Python 3.11 or later, and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := . plugins/envs/gym_env plugins/models/perception plugins/algorithms/es
+SOURCES := maze_core conf plugins tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-all check lint format types bench bench-install clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## Set up the virtual environment with the core and all plugins.
+
+$(VENV)/.installed: requirements.txt setup.cfg $(wildcard plugins/*/*/setup.cfg)
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	touch $@
+
+train: install  ## Train the default: evolution strategies on CartPole-v1.
+	$(BIN)/maze train
+
+test: install  ## Run the fast tests and the short forms of the marked ones.
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-all: install  ## Run every test, the long forms too.
+	$(BIN)/python -m pytest -n 2
+
+check: lint types install  ## Format, lint, types, and the fast tests: green before every commit.
+	$(BIN)/python -m pytest -n 2 -m "not long and not learning"
+
+lint: install  ## Check format and style.
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: install  ## Check types.
+	$(BIN)/mypy
+
+format: install  ## Format the code.
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench-install: install $(VENV)-bench/.installed  ## Set up the environment of the benchmarks' peers.
+
+$(VENV)-bench/.installed: benchmarks/requirements.txt
+	test -d $(VENV)-bench || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
+
+bench: bench-install  ## Measure speed side by side with the peers.
+	$(BIN)/python benchmarks/es_cartpole.py
+
+clean:  ## Remove the virtual environments and caches.
+	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The configuration files that users read and edit."""

@@ -1,0 +1,260 @@
+"""Training from Python; the command line is a thin layer over this."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maze_core.build import BuiltRun, build_run
+from maze_core.config import ConfigRequest, configure
+from maze_core.config.overrides import LIST_GROUPS, Item, items_of_mapping, read_items
+from maze_core.errors import UserError
+from maze_core.plugins import PluginSources, load_plugins
+from maze_core.protocols import RunInfo, RunSummary, Trainer
+from maze_core.registry import Registry
+from maze_core.rl.policy import Policy
+from maze_core.rl.spaces import repeat, unbatch
+from maze_core.rl.streams import draw_root_seed
+from maze_core.runs.evaluate import evaluate
+from maze_core.runs.run_directory import RunDirectory, environment, read_weights
+from maze_core.runs.train import TrainingLoop
+from maze_core.stats import EpisodeTotals
+
+Choice = str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None
+"""An option by name, several by a list of names, or ``{name: {field: value}}``."""
+
+
+class RunContext:
+    """A training run, from its configuration to a policy that can be used.
+
+    ```python
+    rc = RunContext(env="gym_env", overrides={"env.name": "CartPole-v1"})
+    rc.train()
+    action = rc.compute_action(observation)
+    ```
+
+    Every group takes the name of an option, or a mapping from the name to the fields that differ from
+    its defaults; `wrappers` and `callbacks` take several. Nothing is built before it is needed.
+
+    Args:
+        env: The environment.
+        wrappers: Env wrappers, the first innermost.
+        model: The policy's network.
+        algorithm: The training algorithm.
+        runner: Where it executes, and when it ends.
+        callbacks: What is told about the run; an empty list for nothing.
+        experiment: A named complete run.
+        overrides: Values by dotted path, such as ``{"algorithm.lr": 0.01}``, or a list of overrides as
+            they are written on the command line.
+        config_name: Root configuration.
+        config_dir: Directory with configuration files of your own.
+        seed: Root seed; drawn if not given.
+        run_dir: Directory of the run; must not exist. A new one below outputs/ if not given.
+        input_dir: Directory of an earlier run whose best weights the policy starts from.
+        plugins: Modules, files or folders to load plugins from, besides the installed packages and
+            ``maze_plugins.py`` in the current directory.
+        local_plugins: Whether ``maze_plugins.py`` in the current directory is loaded.
+        silent: Prints nothing.
+
+    Raises:
+        UserError: If something is unknown or contradictory.
+        ConfigError: If a value is not allowed; the message has its full key.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: Choice = None,
+        wrappers: Choice = None,
+        model: Choice = None,
+        algorithm: Choice = None,
+        runner: Choice = None,
+        callbacks: Choice = None,
+        experiment: str | None = None,
+        overrides: Mapping[str, Any] | Sequence[str] = (),
+        config_name: str = "conf_train",
+        config_dir: str | Path | None = None,
+        seed: int | None = None,
+        run_dir: str | Path | None = None,
+        input_dir: str | Path | None = None,
+        plugins: Sequence[str] = (),
+        local_plugins: bool = True,
+        silent: bool = False,
+    ) -> None:
+        groups = {
+            "experiment": experiment, "env": env, "wrappers": wrappers, "model": model,
+            "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
+        }  # fmt: skip
+        arguments = [item for group, choice in groups.items() for item in _group_items(group, choice)]
+        fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
+        arguments += items_of_mapping({key: _plain(value) for key, value in fields.items() if value is not None})
+        named = items_of_mapping(overrides) if isinstance(overrides, Mapping) else read_items(overrides)
+        _refuse_contradictions(arguments, named)
+        items = arguments + named
+        self.registry = load_registry(plugins, local_plugins)
+        directories = () if config_dir is None else (Path(config_dir),)
+        self._configured = configure(self.registry, ConfigRequest(config_name, items, directories))
+        if self._configured.config.seed is None:
+            self._configured.set("seed", draw_root_seed())
+        console = self._configured.config.callbacks.get("console")
+        if silent and console is not None:
+            console.terminal = False
+        self._overrides = [item.text for item in items]
+        self._command = _command(config_name, directories, plugins, self._overrides)
+        self._built: BuiltRun | None = None
+        self._loop: TrainingLoop | None = None
+
+    def train(self, n_epochs: int | None = None) -> RunSummary:
+        """Trains, and leaves the policy with its best weights. A second call goes on.
+
+        Args:
+            n_epochs: Epochs from now on; if not given, up to `runner.n_epochs`.
+
+        Raises:
+            MazeError: If something cannot be built, an env fails, or numbers stop being finite.
+        """
+        if self._loop is None:
+            self._loop = self._start()
+        return self._loop.run(n_epochs)
+
+    def _start(self) -> TrainingLoop:
+        built, config = self._build(), self._configured.config
+        choices = self._configured.choices
+        name = "-".join(str(choices[group]) for group in ("env", "model", "algorithm", "runner"))
+        directory = RunDirectory.create(config.run_dir, name)
+        self._configured.set("run_dir", str(directory.path))
+        text = self._configured.to_yaml()
+        directory.write_text("config.yaml", text)
+        directory.write_text("overrides.txt", "".join(f"{override}\n" for override in self._overrides))
+        directory.write_text("command.txt", self._command + "\n")
+        versions = {plugin.name: plugin.version for plugin in self.registry.plugins if not plugin.error}
+        assert config.seed is not None
+        directory.write_text("environment.json", environment(versions, config.seed))
+        info = RunInfo(directory.path, text, self._command, built.notes, config.runner.n_epochs)
+        for callback in built.callbacks:
+            callback.on_run_start(info)
+        return TrainingLoop(built, config.runner, directory)
+
+    def _build(self) -> BuiltRun:
+        if self._built is None:
+            input_dir = self._configured.config.input_dir
+            weights = None if input_dir is None else read_weights(input_dir)
+            self._built = build_run(self.registry, self._configured, weights)
+        return self._built
+
+    def evaluate(self, n_episodes: int = 20) -> dict[str, float]:
+        """Evaluates the policy on `n_episodes` episodes.
+
+        Args:
+            n_episodes: How many; their seeds are those of the final evaluation.
+
+        Returns:
+            Statistics by path, such as ``BaseEnvEvents/reward/mean``.
+        """
+        built = self._build()
+        return dict(evaluate(built.runner, built.streams, "final_eval", n_episodes, EpisodeTotals()).values)
+
+    def compute_action(self, observation: Any) -> Any:
+        """The policy's most probable action for one observation.
+
+        Args:
+            observation: A member of the env's observation space; its action mask is honoured. For a
+                structured env the whole observation, whose actor decides.
+
+        Returns:
+            A member of the action space; for a structured env of the acting actor's.
+
+        Raises:
+            EnvFaultError: If the mask allows nothing.
+        """
+        kernel = self._build().workspace.kernel
+        turn = kernel.policy.actors.turns(repeat(observation, 1), None, np.ones(1, bool))[0]
+        return unbatch(kernel.act(turn), 0)
+
+    def close(self) -> None:
+        """Closes envs and loggers; ``with RunContext(...) as rc:`` does it at the end."""
+        if self._built is not None:
+            self._built.close()
+
+    def __enter__(self) -> RunContext:
+        """Returns the context itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Closes envs and loggers."""
+        self.close()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy: after training the best one."""
+        return self._build().policy
+
+    @property
+    def trainer(self) -> Trainer:
+        """The algorithm at work."""
+        return self._build().trainer
+
+    @property
+    def config(self) -> str:
+        """The whole configuration as YAML."""
+        return self._configured.to_yaml()
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The run directory; None before training."""
+        return self._loop.directory.path if self._loop is not None else None
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds spent in training so far, evaluations excluded."""
+        return self._loop.train_s if self._loop is not None else 0.0
+
+
+def load_registry(plugins: Sequence[str] = (), local_plugins: bool = True) -> Registry:
+    """Loads all plugins.
+
+    Args:
+        plugins: Modules, files or folders, besides the installed packages.
+        local_plugins: Whether ``maze_plugins.py`` in the current directory is loaded.
+    """
+    return Registry(load_plugins(PluginSources(named=plugins, local_dir=Path.cwd() if local_plugins else None)))
+
+
+def _group_items(group: str, choice: Choice) -> list[Item]:
+    """The overrides that a group's argument stands for."""
+    if choice is None:
+        return []
+    names = [choice] if isinstance(choice, str) else list(choice)
+    value: Any = names if group in LIST_GROUPS else names[0] if len(names) == 1 else names
+    items = [Item(group, value, "set", f"{group}={','.join(names) if names else '[]'}")]
+    if isinstance(choice, Mapping):
+        fields = {
+            f"{group}.{name}.{field}" if group in LIST_GROUPS else f"{group}.{field}": value
+            for name, values in choice.items()
+            for field, value in values.items()
+        }
+        items += items_of_mapping(fields)
+    return items
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _refuse_contradictions(arguments: Sequence[Item], overrides: Sequence[Item]) -> None:
+    given = {item.key: item for item in arguments}
+    for item in overrides:
+        other = given.get(item.key)
+        if other is not None and other.value != item.value:
+            raise UserError(f"{item.key} is given twice: {other.text} as an argument, and {item.text} in overrides.")
+
+
+def _command(config_name: str, directories: Sequence[Path], plugins: Sequence[str], overrides: Sequence[str]) -> str:
+    options = [] if config_name == "conf_train" else ["--config-name", config_name]
+    options += [word for directory in directories for word in ("--config-dir", str(directory))]
+    options += [word for plugin in plugins for word in ("--plugin", plugin)]
+    return shlex.join(["maze", "train", *options, *overrides])

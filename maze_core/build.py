@@ -1,0 +1,283 @@
+"""From configs to live objects. The only module that knows how the parts of a run fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import torch
+from torch import nn
+
+from maze_core.config import Configured
+from maze_core.enums import BoxDistribution
+from maze_core.errors import EnvFaultError, MazeError, NothingUsableError, UserError
+from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
+from maze_core.registry import Registry
+from maze_core.rl.actors import Actors
+from maze_core.rl.kernels import Kernel, make_kernel
+from maze_core.rl.policy import Policy, take_weights
+from maze_core.rl.streams import Streams
+from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, check_vector_env
+from maze_core.run_config import PerActorConfig, TrainingConfig
+from maze_core.specs import EnvSpec, ModelSpec, WrapperSpec, resolve_build
+
+
+class EnvFactory:
+    """Makes envs, wrapped as configured, one at a time or many at once.
+
+    Args:
+        spec: The env.
+        config: Its options.
+        wrappers: Wrappers with their options, the first innermost.
+    """
+
+    def __init__(self, spec: EnvSpec, config: Any, wrappers: list[tuple[WrapperSpec, Any]]) -> None:
+        self.spec, self.config, self.wrappers = spec, config, wrappers
+
+    def __call__(self) -> gymnasium.Env[Any, Any]:
+        """Builds one env.
+
+        Raises:
+            EnvFaultError: If its constructor or that of a wrapper raises.
+        """
+        env = self._guarded(self.spec, self.config)
+        for spec, config in self.wrappers:
+            env = self._guarded(spec, env, config)
+        return env  # type: ignore[no-any-return]
+
+    def _guarded(self, spec: EnvSpec | WrapperSpec, *args: Any) -> Any:
+        try:
+            return resolve_build(spec.build)(*args)
+        except MazeError:
+            raise
+        except Exception as error:
+            raise EnvFaultError(
+                f"{spec.kind} {spec.name!r} raised {type(error).__name__} in its constructor: {error}"
+            ) from error
+
+    def vector(self, num_envs: int) -> AnyVectorEnv:
+        """Builds `num_envs` copies: the env's own vector form where it and all wrappers have one."""
+        if self.spec.build_vector is not None and all(spec.build_vector for spec, _ in self.wrappers):
+            env = resolve_build(self.spec.build_vector)(self.config, num_envs)
+            if env is not None:
+                for spec, config in self.wrappers:
+                    assert spec.build_vector is not None
+                    env = resolve_build(spec.build_vector)(env, config)
+                return check_vector_env(env, self.spec.name)
+        return InProcessVectorEnv(self, num_envs)
+
+
+class RunWorkspace:
+    """Envs by size, and the policy's computation; see `maze_core.protocols.Workspace`.
+
+    Args:
+        factory: Makes envs.
+        kernel: Computes the policy.
+    """
+
+    def __init__(self, factory: EnvFactory, kernel: Kernel) -> None:
+        self.factory, self.kernel = factory, kernel
+        self.actors = kernel.policy.actors
+        self._vector_envs: dict[int, AnyVectorEnv] = {}
+
+    def vector_env(self, num_envs: int) -> AnyVectorEnv:
+        """A vector env of this size; the same one each time."""
+        if num_envs not in self._vector_envs:
+            self._vector_envs[num_envs] = self.factory.vector(num_envs)
+        return self._vector_envs[num_envs]
+
+    def close(self) -> None:
+        """Closes all envs."""
+        for env in self._vector_envs.values():
+            env.close()
+        self._vector_envs.clear()
+
+
+@dataclass(frozen=True)
+class BuiltRun:
+    """All live objects of a training run.
+
+    Args:
+        workspace: Envs and the policy's computation.
+        runner: Where work executes.
+        trainer: The algorithm.
+        callbacks: What is told.
+        streams: Random streams.
+        reward_threshold: Mean return at which the env counts as solved, or None.
+        notes: What was chosen, in lines for the user.
+    """
+
+    workspace: RunWorkspace
+    runner: Runner
+    trainer: Trainer
+    callbacks: list[Callback]
+    streams: Streams
+    reward_threshold: float | None
+    notes: list[str]
+
+    @property
+    def policy(self) -> Policy:
+        """What is trained."""
+        return self.trainer.policy
+
+    def close(self) -> None:
+        """Gives back everything that was started."""
+        for callback in self.callbacks:
+            callback.close()
+        self.runner.close()
+        self.workspace.close()
+
+
+def build_run(
+    registry: Registry, configured: Configured, weights: Mapping[str, torch.Tensor] | None = None
+) -> BuiltRun:
+    """Builds everything that a training run needs.
+
+    Args:
+        registry: All specs.
+        configured: A complete, valid configuration; its seed is set.
+        weights: What the policy starts from, as far as it fits; None for new random weights.
+
+    Raises:
+        NothingUsableError: If none of the weights fits.
+        MazeError: If something cannot be built; envs that were made are closed.
+    """
+    config = configured.config
+    assert config.seed is not None
+    device = torch_device(config.runner.device)
+    factory = env_factory(registry, config)
+    probe = factory.vector(1)
+    try:
+        box_distribution = getattr(config.algorithm, "box_distribution", BoxDistribution.gaussian)
+        actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution)
+        policy = build_policy(registry, config.model, actors, Streams(config.seed), device)
+        notes = list(configured.notes)
+        if weights is not None:
+            notes.append(_warm_start(policy, weights, str(config.input_dir)))
+        workspace = RunWorkspace(factory, make_kernel(policy, device))
+        notes.append(_execution_note(probe, workspace.kernel))
+        runner: Runner = _build(registry, config.runner)(config.runner)
+        runner.start(workspace)
+        job = TrainingJob(actors, workspace.kernel, runner, Streams(config.seed), factory.vector)
+        trainer: Trainer = _build(registry, config.algorithm)(config.algorithm, job)
+        callbacks = [_build(registry, callback)(callback) for callback in config.callbacks.values()]
+        return BuiltRun(
+            workspace, runner, trainer, callbacks, job.streams, _threshold(config.runner.stop_at_reward, probe), notes
+        )
+    finally:
+        probe.close()
+
+
+def _build(registry: Registry, config: Any) -> Any:
+    spec = registry.of_config(type(config))
+    assert spec is not None
+    return resolve_build(spec.build)
+
+
+def env_factory(registry: Registry, config: TrainingConfig) -> EnvFactory:
+    """The factory of the configured env and wrappers."""
+    spec = registry.of_config(type(config.env))
+    assert isinstance(spec, EnvSpec)
+    wrappers = []
+    for wrapper in config.wrappers.values():
+        wrapper_spec = registry.of_config(type(wrapper))
+        assert isinstance(wrapper_spec, WrapperSpec)
+        wrappers.append((wrapper_spec, wrapper))
+    return EnvFactory(spec, config.env, wrappers)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        UserError: If this machine does not have it.
+    """
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"runner.device={name}: torch {torch.__version__} finds no CUDA device. Use runner.device=cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"runner.device={name}: there are only {torch.cuda.device_count()} CUDA devices, from cuda:0 on."
+        )
+    return device
+
+
+def build_policy(
+    registry: Registry, model_config: Any, actors: Actors, streams: Streams, device: torch.device
+) -> Policy:
+    """Builds the networks of all actors; their initial weights depend on the root seed only.
+
+    Args:
+        registry: All specs.
+        model_config: Config of the chosen model; `maze_core.run_config.PerActorConfig`
+            chooses one for each step key.
+        actors: The env's actors.
+        streams: Random streams of the run.
+        device: Where the networks live.
+
+    Raises:
+        UserError: If a model cannot read an actor's observations.
+    """
+    configs = model_configs(registry, model_config, actors)
+    skeleton = Policy(actors, {})
+    models: dict[str, nn.Module] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(streams.generator("weights").integers(2**31)))
+        for key, actor in actors.by_key.items():
+            spec = registry.of_config(type(configs[key]))
+            assert isinstance(spec, ModelSpec)
+            model = resolve_build(spec.build)(configs[key], skeleton.encoders[key].space, actor.heads.output_sizes)
+            models[key] = model.to(device)
+    return Policy(actors, models).eval()
+
+
+def model_configs(registry: Registry, model_config: Any, actors: Actors) -> Mapping[str, Any]:
+    """Which model config each step key gets.
+
+    Raises:
+        UserError: If the configuration names a step key that the env does not have.
+    """
+    if not isinstance(model_config, PerActorConfig):
+        return dict.fromkeys(actors.step_keys, model_config)
+    unknown = sorted(set(model_config.actors) - set(actors.step_keys))
+    if unknown:
+        known = ", ".join(actors.step_keys)
+        raise UserError(f"model.actors.{unknown[0]}: the env has no such actor. Its actors: {known}.")
+    default = model_config.default
+    if default is None and set(model_config.actors) != set(actors.step_keys):
+        default = registry.get("model", "flatten_concat").config()
+    return {key: model_config.actors.get(key, default) for key in actors.step_keys}
+
+
+def _warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str) -> str:
+    """Starts the policy from earlier weights, and says what was taken over."""
+    taken, missing = take_weights(policy, weights)
+    if not taken:
+        raise NothingUsableError(
+            f"input_dir={source}: none of its weights fits this network. It has {_shapes(weights)}; "
+            f"needed: {_shapes(policy.state_dict())}. Choose the same env and model."
+        )
+    rest = f"; newly initialised: {', '.join(missing)}" if missing else ""
+    return f"input_dir={source}: took over {len(taken)} of {len(taken) + len(missing)} weight tensors{rest}."
+
+
+def _shapes(weights: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(
+        f"{name.rpartition('.models.')[2]} {list(value.shape)}" for name, value in list(weights.items())[:4]
+    ) + (", ..." if len(weights) > 4 else "")
+
+
+def _threshold(stop_at_reward: float | None, env: AnyVectorEnv) -> float | None:
+    if stop_at_reward is not None:
+        return stop_at_reward
+    spec = env.spec
+    if spec is None and isinstance(env.unwrapped, InProcessVectorEnv):
+        spec = env.unwrapped.envs[0].spec
+    return None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
+
+
+def _execution_note(env: AnyVectorEnv, kernel: Kernel) -> str:
+    form = "one env after the other" if isinstance(env.unwrapped, InProcessVectorEnv) else "its own vector form"
+    return f"env steps: {form}; networks: {kernel.name} kernel, {kernel.policy.n_parameters} parameters"

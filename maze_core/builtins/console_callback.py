@@ -1,0 +1,54 @@
+"""Prints a run to the console, and the same text to log.txt."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from maze_core import console
+from maze_core.builtins.config import ConsoleConfig
+from maze_core.protocols import Callback, EpochReport, RunInfo, RunSummary
+
+
+class ConsoleCallback(Callback):
+    """Prints configuration, statistics and summary.
+
+    Args:
+        config: Options.
+    """
+
+    def __init__(self, config: ConsoleConfig) -> None:
+        self._out = console.Output(config.terminal)
+        self._log: IO[str] | None = None
+        self._n_epochs: int | None = None
+
+    def on_run_start(self, run: RunInfo) -> None:
+        """Prints the configuration and what the user should know."""
+        self._log = (run.directory / "log.txt").open("w", encoding="utf-8")
+        self._out.open_log(self._log)
+        self._n_epochs = run.n_epochs
+        self._out.yaml(run.config_yaml.rstrip())
+        self._out.line(f"Run directory: {run.directory}")
+        for note in run.notes:
+            self._out.line(note)
+
+    def on_epoch_end(self, report: EpochReport) -> None:
+        """Prints the table, and a line for a new best model."""
+        self._out.line("")
+        self._out.line(console.statistics_table(report))
+        if report.new_best is not None:
+            self._out.line(console.best_line(report.new_best), style="bold green")
+        if report.stages[-1].stage != "final_eval":
+            self._out.progress(report, self._n_epochs)
+
+    def on_run_end(self, summary: RunSummary) -> None:
+        """Prints what came out and what to run next."""
+        self._out.end_progress()
+        self._out.line("")
+        for line in console.summary_lines(summary):
+            self._out.line(line)
+
+    def close(self) -> None:
+        """Gives the terminal back and closes the log."""
+        self._out.end_progress()
+        if self._log is not None:
+            self._log.close()

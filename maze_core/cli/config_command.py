@@ -1,0 +1,54 @@
+"""``maze config``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from maze_core.cli.options import config_options, json_option, print_json, registry_of
+
+
+@click.command("config")
+@config_options
+@click.option("--diff", is_flag=True, help="Only what differs from the defaults.")
+@json_option
+def command(
+    overrides: tuple[str, ...],
+    config_name: str,
+    config_dir: Path | None,
+    plugins: tuple[str, ...],
+    no_local: bool,
+    debug: bool,
+    diff: bool,
+    as_json: bool,
+) -> None:
+    """Show the configuration that `maze train` would run with; nothing is built or written."""
+    from maze_core.config import ConfigRequest, configure
+    from maze_core.config.overrides import read_items
+
+    registry = registry_of(plugins, no_local)
+    directories = () if config_dir is None else (config_dir,)
+    configured = configure(registry, ConfigRequest(config_name, read_items(overrides), directories))
+    for note in configured.notes:
+        click.echo(f"maze: {note}", err=True)
+    if not diff:
+        print_json(configured.to_data()) if as_json else click.echo(configured.to_yaml(), nl=False)
+        return
+    defaults = configure(registry, ConfigRequest(config_name, [], directories))
+    changes = [
+        {"key": key, "default": _shown(default), "value": _shown(value)}
+        for key, default, value in configured.differences(defaults)
+    ]
+    if as_json:
+        print_json(changes)
+        return
+    for change in changes:
+        click.echo(f"{change['key']}: {change['default']} -> {change['value']}")
+    if not changes:
+        click.echo("Nothing differs from the defaults.")
+
+
+def _shown(value: object) -> object:
+    name = getattr(value, "name", None)
+    return "null" if value is None else name if isinstance(name, str) and not isinstance(value, type) else value

@@ -1,0 +1,107 @@
+"""Entry points ``maze`` and ``maze-run``: a group of lazily imported commands, and how errors end."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from maze_core.errors import MazeError, StorageError, did_you_mean
+
+COMMANDS = {
+    "train": "Train a policy.",
+    "config": "Show the configuration that a command would run with.",
+    "list": "List what can be selected.",
+    "info": "Explain one thing that can be selected, with all its options.",
+    "plugins": "List, show and check plugins.",
+}
+"""Commands with their short help, so that ``maze --help`` imports none of them."""
+
+CLOSED_PIPE = 128 + 13
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used, and whose errors are one or two lines."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"maze_core.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Finds the command, or says which one is nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"no command {args[0]!r}.{did_you_mean(args[0], COMMANDS)} Known: {', '.join(COMMANDS)}."
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Runs a command line; every error of the user ends in one or two lines and its exit code."""
+        return run_guarded(super().main, list(sys.argv[1:] if args is None else args), **extra)
+
+
+def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
+    """Runs a click main function and exits with the documented code, without a traceback."""
+    debug = "--debug" in args
+    logging.basicConfig(format="maze: %(message)s", stream=sys.stderr)
+    extra["standalone_mode"] = False
+    try:
+        sys.exit(main(args=args, **extra) or 0)
+    except click.exceptions.Abort:
+        _fail("interrupted", 130)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
+        sys.exit(CLOSED_PIPE)
+    except MazeError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        _fail(str(error), StorageError.exit_code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """Prints an error as one block on stderr: later lines are indented below the first."""
+    first, *rest = message.rstrip().splitlines() or ["error"]
+    print("\n".join([f"maze: {first}", *(f"      {line}" for line in rest)]), file=sys.stderr)
+    sys.exit(code)
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with:  maze train env=gym_env env.name=CartPole-v1",
+)
+@click.version_option(package_name="maze-core", prog_name="maze")
+def maze() -> None:
+    """Maze: train, inspect and extend reinforcement learning policies through plugins."""
+
+
+def maze_run() -> None:
+    """Entry point ``maze-run``: ``maze-run -cn conf_train ...`` is ``maze train ...``."""
+    args = sys.argv[1:]
+    if not {"-cn", "--config-name", "--help", "-h"} & {arg.partition("=")[0] for arg in args}:
+        _fail("maze-run needs the name of a configuration: maze-run -cn conf_train env=gym_env env.name=CartPole-v1", 2)
+    maze.main(["train", *args], prog_name="maze-run")

@@ -1,0 +1,70 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from maze_core.registry import Registry
+
+Function = Callable[..., Any]
+
+
+def plugin_options(function: Function) -> Function:
+    """Adds --plugin, --no-local and --debug."""
+    decorators = (
+        click.option("--plugin", "plugins", multiple=True, metavar="MODULE|FILE|DIR", help="Load this plugin too."),
+        click.option("--no-local", is_flag=True, help="Do not load maze_plugins.py of the current directory."),
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    )
+    return functools.reduce(lambda decorated, add: add(decorated), reversed(decorators), function)
+
+
+def config_options(function: Function) -> Function:
+    """Adds overrides, -cn, -cd and those of `plugin_options`."""
+    decorators = (
+        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+        click.option("-cn", "--config-name", default="conf_train", show_default=True, help="Root configuration."),
+        click.option(
+            "-cd",
+            "--config-dir",
+            type=click.Path(path_type=Path),
+            help="Directory with configuration files of your own.",
+        ),
+    )
+    return functools.reduce(lambda decorated, add: add(decorated), reversed(decorators), plugin_options(function))
+
+
+def json_option(function: Function) -> Function:
+    """Adds --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(function)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def registry_of(plugins: tuple[str, ...], no_local: bool) -> Registry:
+    """Loads plugins without building anything, and tells which are broken."""
+    from maze_core.plugins import PluginSources, load_plugins
+    from maze_core.registry import Registry
+
+    registry = Registry(load_plugins(PluginSources(named=plugins, local_dir=None if no_local else Path.cwd())))
+    tell_problems(registry)
+    return registry
+
+
+def tell_problems(registry: Registry) -> None:
+    """One line on stderr for each broken plugin and each conflict; a local project is announced."""
+    for plugin in registry.plugins:
+        if plugin.origin == "local" and not plugin.error:
+            click.echo(f"maze: using the local plugins of {plugin.location} (--no-local switches them off)", err=True)
+    for problem in registry.problems():
+        click.echo(f"maze: {problem}", err=True)

@@ -1,0 +1,10 @@
+"""Configuration: from config groups, presets and overrides to typed, checked dataclass instances.
+
+The only home of hydra, omegaconf and yaml. Nothing here instantiates a class that a config names:
+a config can only choose among what plugins registered.
+"""
+
+from maze_core.config.compose import ConfigRequest, ConfigSource, expand_sweeps, group_options
+from maze_core.config.configured import Configured, configure
+
+__all__ = ["ConfigRequest", "ConfigSource", "Configured", "configure", "expand_sweeps", "group_options"]

@@ -1,0 +1,265 @@
+"""Composes a configuration with Hydra, under click and inside other people's Hydra programs.
+
+`hydra.main` cannot sit under click, and the public compose function needs a global; so the config
+loader behind both is used directly. The ConfigStore is a process-wide singleton in which another
+program may have stored the same names: its content is replaced for the time of composition only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import maze_conf
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.types import RunMode
+from hydra.version import VersionBase
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from packaging.version import Version
+
+from maze_core.config.overrides import (
+    EXPERIMENT,
+    LIST_GROUPS,
+    Item,
+    Normalised,
+    expand_sweeps,
+    group_overrides,
+    keys_of,
+    normalise,
+)
+from maze_core.errors import ConfigError, UserError
+from maze_core.registry import GROUPS, Registry
+from maze_core.run_config import TrainingConfig
+
+__all__ = ["ConfigRequest", "ConfigSource", "compose", "expand_sweeps", "group_options"]
+
+_LOCK = threading.RLock()
+CORE_CONF = Path(str(maze_conf.__file__)).parent
+
+
+@dataclass(frozen=True)
+class ConfigRequest:
+    """What to compose.
+
+    Args:
+        config_name: Root configuration, a file in one of the config directories.
+        items: Overrides.
+        config_dirs: The user's own config directories, first wins.
+    """
+
+    config_name: str = "conf_train"
+    items: Sequence[Item] = ()
+    config_dirs: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class ConfigSource:
+    """Where an option of a group comes from.
+
+    Args:
+        name: What users write.
+        file: The preset's file; empty if a plugin's code registers it.
+        provider: Plugin or directory that brings it.
+    """
+
+    name: str
+    file: str
+    provider: str
+
+
+@dataclass
+class Composition:
+    """A composed configuration.
+
+    Args:
+        cfg: The tree, typed nodes for the chosen options.
+        choices: Options chosen by group; a list for a list group.
+        values: Overrides of values, not applied yet.
+    """
+
+    cfg: DictConfig
+    choices: dict[str, Any]
+    values: list[Item] = field(default_factory=list)
+
+
+def search_path(registry: Registry, config_dirs: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Config directories with their providers, first wins: user, local projects, core, packages."""
+    local = [(p.name, p.conf_dir) for p in registry.plugins if p.conf_dir and p.origin not in ("core", "package")]
+    packages = [(p.name, p.conf_dir) for p in registry.plugins if p.conf_dir and p.origin == "package"]
+    users = [("--config-dir", directory) for directory in config_dirs]
+    return [*users, *local, ("maze-core", CORE_CONF), *packages]
+
+
+@contextlib.contextmanager
+def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[ConfigLoaderImpl]:
+    """A config loader that sees what plugins registered, and leaves Hydra's globals as they were."""
+    with _LOCK:
+        Plugins.instance()
+        store = ConfigStore.instance()
+        base = VersionBase.instance()
+        saved_repo, saved_version = store.repo, base.version_base
+        store.repo = {key: value for key, value in saved_repo.items() if key in ("hydra", "_dummy_empty_config_.yaml")}
+        try:
+            base.setbase(Version("1.3"))
+            _store_specs(store, registry)
+            path = ConfigSearchPathImpl()
+            path.append("hydra", "pkg://hydra.conf")
+            for provider, directory in search_path(registry, config_dirs):
+                path.append(provider, f"file://{directory}")
+            path.append("schema", "structured://")
+            yield ConfigLoaderImpl(path)
+        finally:
+            store.repo = saved_repo
+            base.version_base = saved_version
+
+
+def _store_specs(store: ConfigStore, registry: Registry) -> None:
+    store.store(name="training_schema", node=TrainingConfig)
+    for group, kind in GROUPS.items():
+        for spec in registry.specs(kind):
+            package = f"{group}.{spec.name}" if group in LIST_GROUPS else None
+            store.store(group=group, name=spec.name, node=spec.config, package=package)
+
+
+def group_options(registry: Registry, config_dirs: Sequence[Path], group: str) -> list[ConfigSource]:
+    """All options of a group, presets included, sorted by name."""
+    found = {
+        spec.name: ConfigSource(spec.name, "", registry.owner(spec).name)
+        for spec in registry.specs(GROUPS.get(group, ""))
+    }
+    for provider, directory in reversed(search_path(registry, config_dirs)):
+        for file in sorted((directory / group).glob("*.yaml")):
+            found[file.stem] = ConfigSource(file.stem, str(file), provider)
+    return sorted(found.values(), key=lambda source: source.name)
+
+
+def compose(registry: Registry, request: ConfigRequest) -> Composition:
+    """Composes groups and presets; overrides of values come back unapplied.
+
+    Raises:
+        UserError: If an option, a root configuration or a directory does not exist, or an
+            experiment is contradicted.
+        ConfigError: If a configuration file is wrong.
+    """
+    for directory in request.config_dirs:
+        if not directory.is_dir():
+            raise UserError(f"--config-dir {directory}: there is no such directory.")
+    wanted = normalise(request.items)
+    with _loader(registry, request.config_dirs) as loader:
+        _check_root(registry, request)
+        _check_options(registry, request, wanted)
+        _check_experiment(loader, request, wanted)
+        _resolve_appended(loader, request, wanted)
+        composition = _load(loader, request.config_name, wanted)
+    _order_lists(composition, wanted)
+    composition.values = wanted.values
+    return composition
+
+
+def _check_root(registry: Registry, request: ConfigRequest) -> None:
+    name = request.config_name.removesuffix(".yaml")
+    directories = [directory for _, directory in search_path(registry, request.config_dirs)]
+    if not any((directory / f"{name}.yaml").is_file() for directory in directories):
+        known = sorted({file.stem for directory in directories for file in directory.glob("*.yaml")})
+        raise UserError(f"--config-name {name}: there is no {name}.yaml. Known: {', '.join(known)}.")
+
+
+def _check_options(registry: Registry, request: ConfigRequest, wanted: Normalised) -> None:
+    chosen = [(group, name) for group, names in [*wanted.choices.items(), *wanted.appended.items()] for name in names]
+    for group, name in chosen + [(group, name) for group, _, name in wanted.nested]:
+        known = [source.name for source in group_options(registry, request.config_dirs, group)]
+        if name not in known:
+            raise UserError(registry.explain_missing(GROUPS.get(group, group), name, known))
+
+
+def _check_experiment(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
+    """Refuses an experiment whose fields would silently be carried into another option."""
+    names = wanted.choices.get(EXPERIMENT, [])
+    others = [group for group in wanted.choices if group != EXPERIMENT]
+    if not names or not others:
+        return
+    alone = _load(loader, request.config_name, Normalised({EXPERIMENT: names}, {}, [], []))
+    content: Any = getattr(loader.repository.load_config(f"{EXPERIMENT}/{names[0]}"), "config", {})
+    for group in others:
+        fields = content.get(group)
+        own, chosen = alone.choices.get(group), wanted.choices[group]
+        if isinstance(fields, DictConfig) and own != (chosen if group in LIST_GROUPS else chosen[0]):
+            keys = ", ".join(f"{group}.{key!s}" for key in fields)
+            raise UserError(
+                f"experiment {names[0]!r} sets {keys} for {group}={own}, and the command line selects "
+                f"{group}={','.join(chosen)}. Leave out one of the two."
+            )
+
+
+def _resolve_appended(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
+    if not wanted.appended:
+        return
+    base = Normalised({g: n for g, n in wanted.choices.items() if g not in wanted.appended}, {}, [], [])
+    choices = _load(loader, request.config_name, base).choices
+    for group, names in wanted.appended.items():
+        wanted.choices[group] = [*wanted.choices.get(group, choices.get(group) or []), *names]
+
+
+def _load(loader: ConfigLoaderImpl, config_name: str, wanted: Normalised) -> Composition:
+    groups = [line for group, names in wanted.choices.items() for line in group_overrides(group, names)]
+    nested = [f"{group}@{path}={name}" for group, path, name in wanted.nested]
+    try:
+        try:
+            cfg = _load_once(loader, config_name, groups + nested)
+        except ConfigCompositionException:
+            if not nested:
+                raise
+            cfg = _load_once(loader, config_name, groups + [f"+{line}" for line in nested])
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"the configuration {config_name!r} cannot be composed: {_reason(error)}") from error
+    choices = dict(cfg.hydra.runtime.choices)
+    for group in LIST_GROUPS:
+        choices[group] = list(OmegaConf.create(str(choices.get(group) or "[]")))
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return Composition(cfg, choices)
+
+
+def _load_once(loader: ConfigLoaderImpl, config_name: str, overrides: list[str]) -> DictConfig:
+    return loader.load_configuration(config_name, overrides, run_mode=RunMode.RUN, from_shell=False)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line: Hydra hides what matters below several layers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+    return " ".join(str(error).split())
+
+
+def _order_lists(composition: Composition, wanted: Normalised) -> None:
+    """Puts a list group's entries into the order in which they were named."""
+    for group in LIST_GROUPS:
+        names = wanted.choices.get(group, [])
+        node = composition.cfg.get(group)
+        if node is None or len(set(names)) == len(names):
+            continue
+        named = keys_of(names)
+        first_preset = next((key for key in named if key not in node), None)
+        order: list[Any] = []
+        for key in named:
+            if key in node:
+                order.append(key)
+            elif key == first_preset:
+                order += [other for other in node if other not in named]
+        with open_dict(composition.cfg):
+            entries = {key: node._get_node(key) for key in order}
+            composition.cfg[group] = {}
+            for key, entry in entries.items():
+                composition.cfg[group][key] = entry

@@ -1,0 +1,207 @@
+"""Reads overrides, and lets users type what they mean.
+
+Hydra's grammar is kept. On top of it: ``+experiment=x`` and ``experiment=x`` are the same;
+``wrappers=a,b`` is a list, ``+wrappers=x`` appends to it, and a wrapper may be named twice (the
+second gets the key ``x_2``); ``model.actors.<key>=<name>`` chooses a model; a path below a free-form
+mapping needs no ``+``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.errors import HydraException
+
+from maze_core.errors import UserError
+from maze_core.registry import GROUPS
+
+LIST_GROUPS = ("wrappers", "callbacks")
+"""Groups of which any number of options can be chosen, in order."""
+
+EXPERIMENT = "experiment"
+NESTED_MODEL = re.compile(r"model\.(actors\.\w+|default)")
+"""Keys below a config that choose a model themselves."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One override.
+
+    Args:
+        key: Group or dotted path, with Hydra's ``@package`` where given.
+        value: Its value; None when something is deleted.
+        operation: ``set``, ``add`` (written with +) or ``delete`` (written with ~).
+        text: As the user wrote it.
+    """
+
+    key: str
+    value: Any
+    operation: str
+    text: str
+
+
+@dataclass
+class Normalised:
+    """Overrides sorted by what they do.
+
+    Args:
+        choices: Options chosen by group.
+        appended: Options appended to a list group.
+        nested: Config that chooses an option of a group below another: (group, path, option).
+        values: What is set or deleted after composition, in order.
+    """
+
+    choices: dict[str, list[str]]
+    appended: dict[str, list[str]]
+    nested: list[tuple[str, str, str]]
+    values: list[Item]
+
+
+def read_items(texts: Iterable[str]) -> list[Item]:
+    """Reads overrides as users type them.
+
+    Raises:
+        UserError: If one cannot be read, or names several values (a sweep).
+    """
+    return [_item(_parse(text)) for text in texts]
+
+
+def items_of_mapping(overrides: Mapping[str, Any]) -> list[Item]:
+    """Takes overrides as Python values by dotted path."""
+    return [Item(key, value, "set", f"{key}={_as_text(value)}") for key, value in overrides.items()]
+
+
+def _as_text(value: Any) -> str:
+    """A value as one would type it in an override."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_as_text(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_as_text(entry) for entry in value) + "]"
+    if isinstance(value, Enum):
+        return value.name
+    text = str(value)
+    if isinstance(value, str) and not re.fullmatch(r"[\w./~@+-]+", text):
+        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text
+
+
+def _parse(text: str) -> Override:
+    try:
+        override: Override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        if "=" not in text and not text.startswith("~"):
+            raise UserError(f"{text!r} is no override: write <key>=<value>, such as env.name=CartPole-v1.") from None
+        key = text.partition("=")[0]
+        raise UserError(f"{text!r} cannot be read. Quote special characters: \"{key}='value'\".") from None
+    return override
+
+
+def _item(override: Override) -> Item:
+    key = str(override.get_key_element()).lstrip("+~")
+    operation = "delete" if override.is_delete() else "add" if override.is_add() or override.is_force_add() else "set"
+    value = override.value()
+    if _is_list_choice(override):
+        assert isinstance(value, ChoiceSweep)
+        value = [str(option) for option in value.list]
+    elif override.is_sweep_override():
+        raise UserError(
+            f"{override.input_line} names several values. Add --multirun to run them one after the other"
+            f"{'.' if key in GROUPS else f', or write a list as {key}=[...].'}"
+        )
+    return Item(key, value, operation, str(override.input_line))
+
+
+def _is_list_choice(override: Override) -> bool:
+    """``wrappers=a,b`` is one list; ``wrappers=choice(a,b)`` is a sweep."""
+    value = override.value()
+    return override.key_or_group in LIST_GROUPS and isinstance(value, ChoiceSweep) and value.simple_form
+
+
+def expand_sweeps(texts: Sequence[str]) -> list[list[str]]:
+    """All combinations of the values that overrides name, in the order of ``itertools.product``.
+
+    Args:
+        texts: Overrides; those that name one value are the same in every job.
+    """
+    alternatives = []
+    for text in texts:
+        override = _parse(text)
+        if override.is_sweep_override() and not _is_list_choice(override):
+            key = override.get_key_element()
+            alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            alternatives.append([text])
+    return [list(job) for job in product(*alternatives)]
+
+
+def normalise(items: Iterable[Item]) -> Normalised:
+    """Sorts overrides by what they do.
+
+    Raises:
+        UserError: If a group is given something that is no name of an option.
+    """
+    result = Normalised({}, {}, [], [])
+    for item in items:
+        group, _, package = item.key.partition("@")
+        if package:
+            result.nested.append((group, package, str(item.value)))
+        elif NESTED_MODEL.fullmatch(item.key) and isinstance(item.value, str):
+            result.nested.append(("model", item.key, item.value))
+        elif group not in GROUPS and group != EXPERIMENT:
+            result.values.append(item)
+        elif item.operation == "delete":
+            result.choices[group] = []
+        elif item.operation == "add" and group in LIST_GROUPS:
+            result.appended.setdefault(group, []).extend(_names(item))
+        else:
+            result.choices[group] = _names(item)
+            result.appended.pop(group, None)
+    return result
+
+
+def _names(item: Item) -> list[str]:
+    names = item.value if isinstance(item.value, (list, tuple)) else [] if item.value is None else [item.value]
+    if "" in names:
+        raise UserError(f"{item.text} is empty: write {item.key}=<name>. See: maze list")
+    if not all(isinstance(name, str) for name in names) or (
+        len(names) != 1 and item.key not in (*LIST_GROUPS, EXPERIMENT)
+    ):
+        kind = GROUPS.get(item.key, EXPERIMENT)
+        raise UserError(
+            f"{item.text}: {item.key}= takes the name of one {kind}; its options are set with "
+            f"{item.key}.<option>=<value>. See: maze list"
+        )
+    return [str(name) for name in names]
+
+
+def group_overrides(group: str, names: Sequence[str]) -> Iterator[str]:
+    """Hydra's overrides that choose these options of a group, in order.
+
+    A list names each option once; a repeated one is added under the key ``<name>_2``, ``<name>_3``.
+    """
+    if group not in LIST_GROUPS:
+        yield f"{group}={names[0] if names else 'null'}"
+        return
+    yield f"{group}=[{','.join(dict.fromkeys(names))}]"
+    for name, key in zip(names, keys_of(names), strict=True):
+        if key != name:
+            yield f"+{group}@{group}.{key}={name}"
+
+
+def keys_of(names: Sequence[str]) -> list[str]:
+    """The key of each option of a list group: its name, or ``<name>_<n>`` from the second time on."""
+    seen: dict[str, int] = {}
+    keys = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        keys.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return keys

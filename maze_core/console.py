@@ -1,0 +1,176 @@
+"""What people see on the console: configuration, tables, progress, summary. The only home of rich."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+from maze_core.field_docs import FieldDoc
+from maze_core.protocols import EpochReport, RunSummary
+
+COLUMN, VALUE_WIDTH, STEP_WIDTH = 22, 20, 5
+PATH_WIDTH = 4 * COLUMN
+
+
+def statistics_table(report: EpochReport) -> str:
+    """The statistics of an epoch, one row each.
+
+    The path has four columns: stage, event group, event, statistic; for a histogram the fourth
+    names sub-step and action. Parts that are too long end in ``..``.
+    """
+    lines = [
+        f"{'*' * 10} Iteration {report.epoch} {'*' * 10}",
+        f"{'step':>{STEP_WIDTH}}|{'path':<{PATH_WIDTH}}|{'value':>{VALUE_WIDTH}}",
+        f"{'=' * STEP_WIDTH}|{'=' * PATH_WIDTH}|{'=' * VALUE_WIDTH}",
+    ]
+    for stage in report.stages:
+        rows = [(path, f"[len:{len(h.values)}, μ:{h.mean:.1f}]") for path, h in stage.histograms.items()]
+        rows += [(path, f"{value:.3f}") for path, value in stage.values.items()]
+        for path, value in rows:
+            parts = [stage.stage, *path.split("/", 2)]
+            cells = "".join(f"{_cut(part, COLUMN):<{COLUMN}}" for part in parts)
+            lines.append(f"{report.epoch + 1:>{STEP_WIDTH}}|{cells}|{_cut(value, VALUE_WIDTH):>{VALUE_WIDTH}}")
+    return "\n".join(lines)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def best_line(reward: float) -> str:
+    """The line that announces a new best model."""
+    return f"-> new overall best model {reward:.5f}!"
+
+
+def progress_line(report: EpochReport, n_epochs: int | None) -> str:
+    """Where the run stands, in one line."""
+    train_s, wall_s = report.time["train_s"], report.time["wall_s"]
+    done = report.epoch + 1
+    parts = [f"epoch {done}" + (f" of {n_epochs}" if n_epochs else ""), f"{report.env_steps:,} env steps"]
+    if train_s > 0:
+        parts.append(f"{report.env_steps / train_s:,.0f} env steps/s in training")
+    if n_epochs:
+        parts.append(f"at most {_duration(wall_s / done * (n_epochs - done))} left")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def summary_lines(summary: RunSummary) -> list[str]:
+    """What came out, where it is, and what to run next."""
+    lines = [f"Run ended: {summary.stop_reason}."]
+    if summary.best_reward is not None and summary.best_epoch is not None:
+        lines.append(f"Best evaluation: {summary.best_reward:.3f} in iteration {summary.best_epoch}.")
+    if summary.final is not None:
+        final = summary.final.stages[-1]
+        episodes = int(final.values["BaseEnvEvents/reward/episode_count"])
+        deviation = final.values["BaseEnvEvents/reward/std"]
+        lines.append(
+            f"Final evaluation of the best policy: {final.mean_reward:.3f} ± {deviation:.3f} over {episodes} new episodes."
+        )
+    directory = summary.directory
+    lines += [
+        f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
+        f"Curves:  tensorboard --logdir {directory}",
+        f"Go on from these weights:  maze train input_dir={directory} ...",
+    ]
+    return lines
+
+
+class Output:
+    """Writes to the terminal, and the same as plain text to a log file.
+
+    Args:
+        terminal: False writes to the log file only.
+    """
+
+    def __init__(self, terminal: bool = True) -> None:
+        self._terminal = terminal
+        self._rich = RichConsole(soft_wrap=True, highlight=False, markup=False, file=sys.stdout)
+        self._log: IO[str] | None = None
+        self._progress: Progress | None = None
+
+    @property
+    def live(self) -> bool:
+        """True if a person looks at it: colours and a progress line make sense."""
+        return self._terminal and self._rich.is_terminal
+
+    def open_log(self, log: IO[str]) -> None:
+        """From now on everything is also written here."""
+        self._log = log
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """Writes a text."""
+        if self._log is not None:
+            print(text, file=self._log, flush=True)
+        if self._terminal:
+            self._rich.print(text, style=style)
+
+    def yaml(self, text: str) -> None:
+        """Writes a configuration, coloured on a terminal."""
+        if not self.live:
+            self.line(text)
+            return
+        if self._log is not None:
+            print(text, file=self._log, flush=True)
+        self._rich.print(Syntax(text, "yaml", background_color="default", theme="ansi_dark"))
+
+    def progress(self, report: EpochReport, n_epochs: int | None) -> None:
+        """Shows where the run stands: a line that stays in place on a terminal, else a plain line."""
+        line = progress_line(report, n_epochs)
+        if not self.live:
+            self.line(line)
+            return
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self._rich, auto_refresh=False, transient=True)
+            self._progress.start()
+            self._progress.add_task("", total=n_epochs)
+        task = self._progress.task_ids[0]
+        self._progress.update(
+            task, completed=report.epoch + 1, description=line.partition(", at most")[0], refresh=True
+        )
+
+    def end_progress(self) -> None:
+        """Takes the progress line away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table for people; it wraps on a narrow terminal and is never cut when piped."""
+    console = RichConsole(highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    entries = [[str(cell) for cell in row] for row in rows]
+    for entry in entries:
+        table.add_row(*entry)
+    if not console.is_terminal:
+        widths = [max(map(len, cells)) for cells in zip(columns, *entries, strict=True)]
+        console.width = sum(widths) + 2 * len(widths) + 2
+    console.print(table)
+
+
+def print_options(prefix: str, docs: Sequence[FieldDoc]) -> None:
+    """Prints the options of a config: key, default, what is allowed, and what it means."""
+    for doc in docs:
+        default = "null" if doc.default is None else doc.default
+        print(f"{prefix}.{doc.name} = {default}")
+        print(f"    {doc.allowed or doc.type}")
+        for line in textwrap.wrap(doc.doc, 100):
+            print(f"    {line}")

@@ -1,0 +1,19 @@
+"""Choices that both configs and the code they select need; light, so that configs may import it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Activation(Enum):
+    """Non-linearity between layers."""
+
+    tanh = "tanh"
+    relu = "relu"
+
+
+class BoxDistribution(Enum):
+    """Which distribution a Box action gets: a clipped Gaussian, or one squashed into the bounds."""
+
+    gaussian = "gaussian"
+    squashed_gaussian = "squashed_gaussian"

@@ -1,0 +1,117 @@
+"""Every error that Maze raises on purpose, with the exit code that the command line gives it.
+
+An error says in one or two sentences what was given, what is allowed and what to do next.
+The command line prints the message without a traceback; ``--debug`` shows the traceback too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+
+class MazeError(Exception):
+    """Base of all errors that Maze raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UserError(MazeError):
+    """The user asked for something that cannot be done: an unknown name, a bad value, a clash."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A value in the configuration is not allowed; the message names its full key."""
+
+
+class PluginError(UserError):
+    """A plugin could not be loaded or offers something unusable."""
+
+
+class EnvFaultError(MazeError):
+    """An env raised, or broke its own contract; the message names env, episode seed and step."""
+
+    exit_code = 3
+
+
+class NonFiniteError(MazeError):
+    """NaN or infinity where learning needs numbers; nothing of it was saved."""
+
+    exit_code = 4
+
+
+class StorageError(MazeError):
+    """The run directory could not be written."""
+
+    exit_code = 5
+
+
+class NothingUsableError(MazeError):
+    """A directory was named to start from, and nothing in it can be used."""
+
+    exit_code = 6
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns `` Did you mean 'x'?`` for the nearest known name, or an empty string.
+
+    Args:
+        name: What the user wrote.
+        known: The valid names.
+    """
+    candidates = list(known)
+    by_case = {candidate.lower(): candidate for candidate in candidates}
+    near = difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.6)
+    return f" Did you mean {by_case[near[0]]!r}?" if near else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], note: str = "") -> str:
+    """Builds the message for a name that nobody registered.
+
+    Args:
+        kind: What was looked for, such as ``"env"``.
+        name: What the user wrote.
+        known: The valid names.
+        note: Further lines, such as why the plugin that offers it did not load.
+    """
+    names = sorted(known)
+    lines = [f"no {kind} named {name!r}.{did_you_mean(name, names)}"]
+    lines.append(f"Known: {', '.join(names)}." if names else f"No {kind} is registered.")
+    return "\n".join(lines + ([note] if note else []))
+
+
+def require(config: object, field: str, condition: bool, allowed: str) -> None:
+    """Checks the range of one config field; call it in ``__post_init__``.
+
+    ``maze info`` reads the call from the source, so ``field`` and ``allowed`` are literal strings.
+
+    Args:
+        config: The config instance.
+        field: Name of the field.
+        condition: True when the value is allowed. Write it so that NaN makes it False.
+        allowed: The allowed values in words, such as ``"a number > 0"``.
+
+    Raises:
+        ConfigFieldError: If the condition does not hold.
+    """
+    if not condition:
+        raise ConfigFieldError(field, getattr(config, field), allowed)
+
+
+class ConfigFieldError(ConfigError):
+    """One field of a config is out of range; whoever knows the full key adds it with `under`."""
+
+    def __init__(self, field: str, value: Any, allowed: str) -> None:
+        self.field, self.value, self.allowed = field, value, allowed
+        super().__init__(f"{field}={_shown(value)} is not allowed: it must be {allowed}.")
+
+    def under(self, path: str) -> ConfigFieldError:
+        """Returns the same error with the field's full key."""
+        return ConfigFieldError(f"{path}.{self.field}" if path else self.field, self.value, self.allowed)
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if value == "" else str(value)

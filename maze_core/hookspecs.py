@@ -1,0 +1,84 @@
+"""The extension points of Maze. A plugin is a module with some of these functions.
+
+Each hook takes no argument, has no side effect and yields specs; it is called once, when the
+plugin is loaded. Mark an implementation with `hookimpl`:
+
+```python
+from maze_core import EnvSpec, hookimpl
+from my_project.config import MyEnvConfig
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="my_env", summary="My problem.", config=MyEnvConfig, build="my_project.env:MyEnv")
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from maze_core.specs import (
+    CallbackSpec,
+    EnvSpec,
+    ModelSpec,
+    PolicySpec,
+    RunnerSpec,
+    Spec,
+    TrainerSpec,
+    WrapperSpec,
+)
+
+PROJECT_NAME = "maze"
+"""Name of the entry-point group in which packages announce their plugins."""
+
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+
+@hookspec
+def maze_envs() -> Iterable[EnvSpec]:  # type: ignore[empty-body]
+    """Environments, selected by ``env=``."""
+
+
+@hookspec
+def maze_wrappers() -> Iterable[WrapperSpec]:  # type: ignore[empty-body]
+    """Env wrappers, selected in order by ``wrappers=``, the first innermost."""
+
+
+@hookspec
+def maze_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
+    """Networks, selected by ``model=``."""
+
+
+@hookspec
+def maze_trainers() -> Iterable[TrainerSpec]:  # type: ignore[empty-body]
+    """Training algorithms, selected by ``algorithm=``."""
+
+
+@hookspec
+def maze_runners() -> Iterable[RunnerSpec]:  # type: ignore[empty-body]
+    """Places where envs and evaluations execute, selected by ``runner=``."""
+
+
+@hookspec
+def maze_policies() -> Iterable[PolicySpec]:  # type: ignore[empty-body]
+    """Policies that are not trained: random ones and heuristics."""
+
+
+@hookspec
+def maze_callbacks() -> Iterable[CallbackSpec]:  # type: ignore[empty-body]
+    """Receivers of a run's progress, selected by ``callbacks=``."""
+
+
+HOOKS: dict[str, type[Spec]] = {
+    "maze_envs": EnvSpec,
+    "maze_wrappers": WrapperSpec,
+    "maze_models": ModelSpec,
+    "maze_trainers": TrainerSpec,
+    "maze_runners": RunnerSpec,
+    "maze_policies": PolicySpec,
+    "maze_callbacks": CallbackSpec,
+}
+"""Which type of spec each hook yields."""

@@ -1,0 +1,186 @@
+"""The interfaces between the core and what plugins build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from maze_core.rl.actors import Actors
+    from maze_core.rl.episodes import EpisodeBatch
+    from maze_core.rl.kernels import Kernel
+    from maze_core.rl.policy import Policy
+    from maze_core.rl.streams import Streams
+    from maze_core.rl.vector_env import AnyVectorEnv
+    from maze_core.stats import StageStatistics
+
+
+class Workspace(Protocol):
+    """What a piece of work needs where it executes: envs and the policy's computation."""
+
+    kernel: Kernel
+    actors: Actors
+
+    def vector_env(self, num_envs: int) -> AnyVectorEnv:
+        """A vector env of this size, wrapped as configured; kept and reused by the next caller."""
+        ...
+
+
+class Runner(Protocol):
+    """Where envs and evaluations execute."""
+
+    def start(self, workspace: Workspace) -> None:
+        """Is called once, before anything else."""
+        ...
+
+    def map(self, function: Callable[[Workspace, Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """Executes ``function(workspace, task)`` for each task.
+
+        The result does not depend on where or in what order that happens.
+
+        Args:
+            function: A top-level function.
+            tasks: Picklable values.
+
+        Returns:
+            The results, in the order of the tasks.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back everything that was started."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What an algorithm gets to work with.
+
+    Args:
+        actors: The env's actors.
+        kernel: Computes the policy, ``kernel.policy``.
+        runner: Executes work.
+        streams: Random streams of the run.
+        make_vector_env: ``(n_envs) ->`` a new vector env for training, wrapped as configured.
+    """
+
+    actors: Actors
+    kernel: Kernel
+    runner: Runner
+    streams: Streams
+    make_vector_env: Callable[[int], AnyVectorEnv]
+
+
+class Trainer(Protocol):
+    """An algorithm at work.
+
+    Attributes:
+        policy: What is trained.
+        epoch_length: Updates per epoch.
+        env_steps: Env steps of training so far.
+        updates: Updates so far.
+        episodes: Training episodes that ended since they were last taken away.
+    """
+
+    policy: Policy
+    epoch_length: int
+    env_steps: int
+    updates: int
+    episodes: list[EpisodeBatch]
+
+    def step(self) -> Mapping[str, float]:
+        """Collects experience, makes one update, and returns metrics about it."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state that the next update depends on: tensors and JSON values only."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run at its start.
+
+    Args:
+        directory: Its run directory.
+        config_yaml: The full configuration as recorded.
+        command: How to start the same run.
+        notes: Lines that the user should read.
+        n_epochs: Most epochs, or None.
+    """
+
+    directory: Path
+    config_yaml: str
+    command: str
+    notes: Sequence[str]
+    n_epochs: int | None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch brought.
+
+    Args:
+        epoch: Number of the epoch, from 0.
+        update: Updates so far.
+        env_steps: Env steps of training so far.
+        time: ``train_s``, ``evaluation_s``, ``wall_s``: seconds so far.
+        stages: Statistics of training and, where there was one, of the evaluation.
+        new_best: Mean evaluation return, if it is the best so far, else None.
+    """
+
+    epoch: int
+    update: int
+    env_steps: int
+    time: Mapping[str, float]
+    stages: Sequence[StageStatistics]
+    new_best: float | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run at its end.
+
+    Args:
+        stop_reason: Why it ended, a phrase such as ``solved: ...``.
+        final: Statistics of the best policy on episodes that did not select it; None after an
+            interruption.
+        best_reward: Mean return of the evaluation that selected the best policy, or None.
+        best_epoch: In which epoch that was, or None.
+        directory: The run directory.
+        signal: Number of the signal that ended it, or None.
+    """
+
+    stop_reason: str
+    final: EpochReport | None
+    best_reward: float | None
+    best_epoch: int | None
+    directory: Path
+    signal: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a program that ends with the run."""
+        return 0 if self.signal is None else 128 + self.signal
+
+
+class Callback:
+    """Is told about a run; loggers derive from it and override what they need."""
+
+    def on_run_start(self, run: RunInfo) -> None:
+        """The run directory exists; nothing was trained yet."""
+
+    def on_epoch_end(self, report: EpochReport) -> None:
+        """An epoch ended, and its evaluation if it had one."""
+
+    def on_run_end(self, summary: RunSummary) -> None:
+        """The run ended by itself or was interrupted; its results are saved."""
+
+    def close(self) -> None:
+        """Is called last, after an error too."""

@@ -1,0 +1,124 @@
+"""From a name to the spec behind it, with conflicts withdrawn and misses explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from maze_core.errors import PluginError, UserError, unknown_name
+from maze_core.plugins import Plugin
+from maze_core.specs import SPEC_TYPES, Spec
+
+INSTALL_HINTS = {
+    ("env", "gym_env"): "maze-gym-env",
+    ("algorithm", "es"): "maze-es",
+    ("model", "flatten_concat"): "maze-perception",
+    ("model", "vector_obs"): "maze-perception",
+}
+"""Distributions behind the names that the default configuration uses."""
+
+KINDS = tuple(spec_type.kind for spec_type in SPEC_TYPES)
+GROUPS = {spec_type.group: spec_type.kind for spec_type in SPEC_TYPES}
+
+
+class Registry:
+    """All specs of all usable plugins, by kind and name.
+
+    Args:
+        plugins: What was loaded. A name that two of them offer is withdrawn from both, and both
+            get the conflict as a note; the rest of each stays usable.
+    """
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.plugins = list(plugins)
+        self.conflicts: dict[tuple[str, str], list[Plugin]] = {}
+        self._owners: dict[tuple[str, str], Plugin] = {}
+        self._specs: dict[tuple[str, str], Spec] = {}
+        self._by_config: dict[type, Spec] = {}
+        self._register_all()
+
+    def _register_all(self) -> None:
+        offers: dict[tuple[str, str], list[tuple[Plugin, Spec]]] = {}
+        for plugin in self.plugins:
+            for spec in plugin.specs:
+                offers.setdefault((spec.kind, spec.name), []).append((plugin, spec))
+        for key, offered in offers.items():
+            if len(offered) > 1:
+                self.conflicts[key] = [plugin for plugin, _ in offered]
+                continue
+            plugin, spec = offered[0]
+            other = self._by_config.setdefault(spec.config, spec)
+            if other is not spec:
+                plugin.error = plugin.error or (
+                    f"{spec.kind} {spec.name!r} uses the config class of {other.kind} {other.name!r}; "
+                    "each spec needs its own"
+                )
+                continue
+            self._owners[key], self._specs[key] = plugin, spec
+
+    def specs(self, kind: str) -> list[Spec]:
+        """All usable specs of a kind, sorted by name."""
+        return sorted((s for (k, _), s in self._specs.items() if k == kind), key=lambda s: s.name)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all usable specs of a kind, sorted."""
+        return [spec.name for spec in self.specs(kind)]
+
+    def owner(self, spec: Spec) -> Plugin:
+        """The plugin that brought a spec."""
+        return self._owners[(spec.kind, spec.name)]
+
+    def get(self, kind: str, name: str) -> Spec:
+        """Returns the spec of this kind and name.
+
+        Raises:
+            UserError: If there is none; the message says why as far as it can be known.
+        """
+        spec = self._specs.get((kind, name))
+        if spec is None:
+            raise UserError(self.explain_missing(kind, name))
+        return spec
+
+    def of_config(self, config_type: type) -> Spec | None:
+        """The spec that a config class belongs to, or None."""
+        return self._by_config.get(config_type)
+
+    def explain_missing(self, kind: str, name: str, known: Iterable[str] | None = None) -> str:
+        """Says why a name cannot be used: conflict, broken plugin, not installed, or misspelt."""
+        if (kind, name) in self.conflicts:
+            labels = " and ".join(sorted(plugin.label for plugin in self.conflicts[(kind, name)]))
+            return (
+                f"{kind} {name!r} is offered by {labels}, so that neither is used.\n"
+                "Uninstall one of them, or switch one off with MAZE_DISABLE_PLUGINS=<plugin>."
+            )
+        return unknown_name(kind, name, self.names(kind) if known is None else known, self._reason(kind, name))
+
+    def _reason(self, kind: str, name: str) -> str:
+        for plugin in self.plugins:
+            if plugin.error and name in (plugin.name, plugin.name.replace("-", "_")):
+                return (
+                    f"Plugin {plugin.name!r} ({plugin.label}) failed to load:\n  {plugin.error}\n"
+                    f"Next: see the traceback with: maze plugins check {plugin.name}"
+                )
+        if (kind, name) in INSTALL_HINTS:
+            return f"It comes with a plugin that is not installed. Next: pip install {INSTALL_HINTS[(kind, name)]}"
+        broken = [plugin.name for plugin in self.plugins if plugin.error]
+        return f"Plugins that failed to load: {', '.join(broken)} (see: maze plugins check)." if broken else ""
+
+    def problems(self) -> list[str]:
+        """One line for each broken plugin and each withdrawn name."""
+        lines = [f"plugin {p.name!r} ({p.label}) is not used: {p.error}" for p in self.plugins if p.error]
+        for (kind, name), plugins in sorted(self.conflicts.items()):
+            labels = " and ".join(sorted(plugin.label for plugin in plugins))
+            lines.append(f"{kind} {name!r} is offered by {labels}, so that neither is used")
+        return lines
+
+    def plugin(self, name: str) -> Plugin:
+        """Returns the plugin of this name.
+
+        Raises:
+            PluginError: If there is none.
+        """
+        for plugin in self.plugins:
+            if plugin.name == name:
+                return plugin
+        raise PluginError(unknown_name("plugin", name, [plugin.name for plugin in self.plugins]))

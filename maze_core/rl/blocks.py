@@ -1,0 +1,82 @@
+"""What models are composed of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from maze_core.enums import Activation
+from maze_core.rl.spaces import leaves
+
+
+@dataclass(frozen=True)
+class DenseSpec:
+    """A model that is a plain chain of dense layers, as the dense kernel computes it.
+
+    Its input are the leaves of the encoded observation, flattened side by side.
+
+    Args:
+        layers: From input to output; the activation stands between them, not after the last.
+        activation: The non-linearity.
+        output_sizes: How the output of the last layer is cut into heads, in order.
+    """
+
+    layers: Sequence[nn.Linear]
+    activation: Activation
+    output_sizes: Mapping[str, int]
+
+
+@runtime_checkable
+class DenseModel(Protocol):
+    """The optional protocol by which a model opts in to the dense kernel."""
+
+    def dense_layers(self) -> DenseSpec:
+        """Describes the model, whose `forward` computes the same."""
+        ...
+
+
+class Dense(nn.Module):
+    """A chain of dense layers.
+
+    Args:
+        sizes: Input size, hidden sizes, output size.
+        activation: Non-linearity between the layers.
+        output_gain: Scale of the orthogonal initialisation of the last layer; a small one makes
+            the first policy nearly uniform (Andrychowicz et al. 2021, arXiv:2006.05990).
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: Activation, output_gain: float = 0.01) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        self.activation = activation
+        for layer in self.linear_layers():
+            nn.init.orthogonal_(layer.weight, math.sqrt(2) if layer is not self.layers[-1] else output_gain)
+            nn.init.zeros_(layer.bias)
+
+    def linear_layers(self) -> list[nn.Linear]:
+        """The layers from input to output."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Maps [B, sizes[0]] to [B, sizes[-1]]."""
+        function = torch.tanh if self.activation is Activation.tanh else torch.relu
+        for layer in self.layers[:-1]:
+            inputs = function(layer(inputs))
+        return self.layers[-1](inputs)  # type: ignore[no-any-return]
+
+
+def concat_leaves(observation: Mapping[str, Any]) -> torch.Tensor:
+    """All leaves of an encoded observation flattened side by side, [B, n]."""
+    return torch.cat([leaf.flatten(1) for leaf in leaves(observation)], dim=1)
+
+
+def split_heads(outputs: torch.Tensor, output_sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """Cuts [B, sum of sizes] into ``{head: [B, size]}``."""
+    parts = torch.split(outputs, list(output_sizes.values()), dim=1)
+    return dict(zip(output_sizes, parts, strict=True))

@@ -1,0 +1,102 @@
+"""Runs whole episodes in lock-step: evaluation and evolution strategies share this loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maze_core.errors import EnvFaultError, NonFiniteError
+from maze_core.rl.actors import Actors, Rows, Turn
+from maze_core.rl.vector_env import AnyVectorEnv, reset_envs
+
+Act = Callable[[Turn], Any]
+"""From one turn of a batch to its actions, leaves [len(turn.rows), ...]."""
+
+Observe = Callable[[Turn, Any, NDArray[np.bool_]], None]
+"""Is told each turn, its actions, and which of its rows [len(rows)] are in an episode."""
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Finished episodes.
+
+    Args:
+        returns: Undiscounted sum of rewards of each, [n], float64.
+        lengths: Env steps of each, [n].
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    @staticmethod
+    def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
+        """All episodes of several batches, in order."""
+        if not batches:
+            return EpisodeBatch(np.zeros(0), np.zeros(0, np.int64))
+        return EpisodeBatch(
+            np.concatenate([batch.returns for batch in batches]), np.concatenate([batch.lengths for batch in batches])
+        )
+
+
+def run_episodes(
+    env: AnyVectorEnv, actors: Actors, act: Act, seeds: Sequence[int], observe: Observe | None = None
+) -> EpisodeBatch:
+    """Runs one episode in each of the first ``len(seeds)`` envs, to its end.
+
+    Envs whose episode ended idle. `act` always sees the live ones among its rows, and a few ended
+    ones besides: the rows shrink each time half of them have ended, so that whoever keeps something
+    per row, such as the parameters of a population, need not copy it at every step.
+
+    Args:
+        env: The vector env, B >= ``len(seeds)``.
+        actors: Its actors.
+        act: Chooses actions.
+        seeds: Seed of each episode; episode i runs in env i.
+        observe: Is told every decision, or None.
+
+    Raises:
+        EnvFaultError: If an env raises, or its mask allows nothing.
+        NonFiniteError: If an episode's return is not finite.
+    """
+    n = len(seeds)
+    live = np.arange(env.num_envs) < n
+    rows: Rows = None if n == env.num_envs else np.arange(n)
+    returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
+    observation = reset_envs(env, np.arange(n), seeds)
+    n_live = n_rows = n
+    while n_live:
+        decisions = []
+        try:
+            turns = actors.turns(observation, rows, live)
+        except EnvFaultError as error:
+            raise EnvFaultError(f"{error}, in env step {lengths.max()} of the episodes with seeds {seeds}") from None
+        for turn in turns:
+            actions = act(turn)
+            if observe is not None:
+                observe(turn, actions, live if turn.rows is None else live[turn.rows])
+            decisions.append((turn, actions))
+        observation, rewards, terminated, truncated, _ = env.step(actors.env_actions(env.num_envs, decisions))
+        returns += rewards
+        ended = terminated | truncated
+        begins = actors.step_begins(observation)
+        lengths += live if begins is None else live & (begins | ended)
+        if ended.any():
+            live &= ~ended
+            n_live = int(live.sum())
+            if n_live <= n_rows // 2:
+                rows, n_rows = np.flatnonzero(live), n_live
+    _check_returns(returns[:n], seeds)
+    return EpisodeBatch(returns[:n], lengths[:n])
+
+
+def _check_returns(returns: NDArray[np.float64], seeds: Sequence[int]) -> None:
+    bad = np.flatnonzero(~np.isfinite(returns))
+    if len(bad):
+        raise NonFiniteError(
+            f"the env gave rewards that sum to {returns[bad[0]]} in the episode with seed {seeds[bad[0]]}; "
+            "rewards must be finite numbers."
+        )

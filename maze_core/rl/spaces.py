@@ -1,0 +1,177 @@
+"""From the observation space of an env to the float32 mapping that every model receives.
+
+The encoded space is always a Dict: it mirrors the original without `action_mask`; an observation
+that is no Dict becomes the single entry ``observation``. Box becomes float32, Discrete and
+MultiDiscrete become one-hot vectors, MultiBinary becomes zeros and ones, a Tuple becomes a Dict
+with the keys ``"0"``, ``"1"``, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from maze_core.errors import UserError
+
+ACTION_MASK = "action_mask"
+"""Observation key of the mask of valid actions; never an input of a network."""
+
+OBSERVATION = "observation"
+"""Key of an observation that is not a Dict."""
+
+Encoded = dict[str, Any]
+"""``{key: float32 [B, ...]}``, nested where the space is."""
+
+_Encoder = Callable[[Any], Any]
+
+
+class ObservationEncoder:
+    """Turns batches of raw observations of one actor into what its model receives.
+
+    Args:
+        space: The actor's observation space.
+
+    Raises:
+        UserError: If the space has a part that no encoding exists for.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        if not isinstance(space, spaces.Dict):
+            space = spaces.Dict({OBSERVATION: space})
+            self._plain = True
+        else:
+            space = spaces.Dict([(k, s) for k, s in space.spaces.items() if k != ACTION_MASK])
+            self._plain = False
+        self.space, self._encode = _encoding(space, "observation")
+
+    def encode(self, observation: Any) -> Encoded:
+        """Encodes a batch.
+
+        Args:
+            observation: As a vector env returns it, leaves ``[B, ...]``.
+        """
+        return self._encode({OBSERVATION: observation} if self._plain else observation)  # type: ignore[no-any-return]
+
+
+def _encoding(space: spaces.Space[Any], path: str) -> tuple[Any, _Encoder]:
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return _container_encoding(space, path)
+    if isinstance(space, spaces.Box):
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        return spaces.Box(low, high, dtype=np.float32), lambda x: np.asarray(x, np.float32)
+    if isinstance(space, spaces.Discrete):
+        start, n = int(space.start), int(space.n)
+        return _unit_box((n,)), lambda x: _one_hot(np.asarray(x)[:, None] - start, np.array([n]))
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes, starts = space.nvec.ravel(), space.start.ravel()
+        return _unit_box((int(sizes.sum()),)), lambda x: _one_hot(np.asarray(x).reshape(len(x), -1) - starts, sizes)
+    if isinstance(space, spaces.MultiBinary):
+        return _unit_box(space.shape), lambda x: np.asarray(x, np.float32)
+    raise UserError(
+        f"{path} has the space {space}, which cannot be fed to a network. "
+        "Allowed: Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of them."
+    )
+
+
+def _container_encoding(space: spaces.Dict | spaces.Tuple[Any], path: str) -> tuple[spaces.Dict, _Encoder]:
+    items: list[tuple[Any, spaces.Space[Any]]]
+    items = list(space.spaces.items()) if isinstance(space, spaces.Dict) else list(enumerate(space.spaces))
+    parts = {key: _encoding(sub, f"{path}.{key}") for key, sub in items}
+    encoders = [(str(key), key, encode) for key, (_, encode) in parts.items()]
+    encoded = spaces.Dict([(str(key), sub) for key, (sub, _) in parts.items()])
+    return encoded, lambda x: {name: encode(x[key]) for name, key, encode in encoders}
+
+
+def _unit_box(shape: tuple[int, ...]) -> spaces.Box:
+    return spaces.Box(0.0, 1.0, shape, np.float32)
+
+
+def _one_hot(values: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.float32]:
+    """One-hot of each column, side by side: values [B, K] with sizes [K] -> [B, sum(sizes)]."""
+    encoded = np.zeros((len(values), int(sizes.sum())), np.float32)
+    offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    encoded[np.arange(len(values))[:, None], values.astype(np.int64) + offsets] = 1.0
+    return encoded
+
+
+def leaves(observation: Mapping[str, Any]) -> Iterator[Any]:
+    """Iterates over the leaves of an encoded observation (or space), in the order of the space."""
+    for value in observation.values():
+        if isinstance(value, (Mapping, spaces.Dict)):
+            yield from leaves(value)
+        else:
+            yield value
+
+
+def flat_size(space: spaces.Dict) -> int:
+    """Number of inputs when all leaves of an encoded space are flattened side by side."""
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves(space))
+
+
+def flatten(observation: Mapping[str, Any]) -> NDArray[np.float32]:
+    """All leaves of an encoded batch side by side, [B, flat_size]; no copy if there is just one."""
+    parts = [leaf.reshape(len(leaf), -1) for leaf in leaves(observation)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def take_rows(batch: Any, rows: NDArray[Any]) -> Any:
+    """The chosen rows of a batch with leaves [B, ...], of whatever nesting."""
+    if isinstance(batch, Mapping):
+        return {key: take_rows(value, rows) for key, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(take_rows(value, rows) for value in batch)
+    return batch[rows]
+
+
+def put_rows(target: Any, rows: NDArray[Any], batch: Any) -> None:
+    """Writes a batch of the same nesting into the chosen rows of `target`, in place."""
+    if isinstance(target, Mapping):
+        for key, value in batch.items():
+            put_rows(target[key], rows, value)
+    elif isinstance(target, tuple):
+        for part, value in zip(target, batch, strict=True):
+            put_rows(part, rows, value)
+    else:
+        target[rows] = batch
+
+
+def any_member(space: spaces.Space[Any]) -> Any:
+    """Some fixed member of an action space; stands in where an action is never used."""
+    if isinstance(space, spaces.Dict):
+        return {key: any_member(sub) for key, sub in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(any_member(sub) for sub in space.spaces)
+    if isinstance(space, spaces.Discrete):
+        return np.asarray(space.start)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start
+    if isinstance(space, spaces.Box):
+        return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
+    if isinstance(space, spaces.MultiBinary):
+        return np.zeros(space.shape, space.dtype)
+    raise UserError(
+        f"the action space {space} is not supported. "
+        "Allowed: Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of them."
+    )
+
+
+def repeat(member: Any, count: int) -> Any:
+    """A batch of `count` copies of one member, leaves [count, ...]."""
+    if isinstance(member, Mapping):
+        return {key: repeat(value, count) for key, value in member.items()}
+    if isinstance(member, tuple):
+        return tuple(repeat(value, count) for value in member)
+    return np.repeat(np.asarray(member)[None], count, axis=0)
+
+
+def unbatch(batch: Any, row: int) -> Any:
+    """One row of a batch as a single action or observation."""
+    if isinstance(batch, Mapping):
+        return {key: unbatch(value, row) for key, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(unbatch(value, row) for value in batch)
+    return batch[row]

@@ -1,0 +1,136 @@
+"""Many copies of an env stepped together, with resets that the caller decides.
+
+The contract of every vector env in Maze, on top of `gymnasium.vector.VectorEnv`:
+
+- it never resets by itself (`AutoresetMode.DISABLED`), so the observation that ends an episode is
+  the true final one and every stored row is a real step;
+- ``reset(seed=[one per env], options={"reset_mask": bool [B]})`` resets exactly the chosen envs,
+  each with its own seed, so every episode is known by its seed;
+- an env whose episode ended, or that was never reset, is *idle*: its action is ignored, its reward
+  is 0, its flags are False, until it is reset.
+
+This module is the only one that knows Gymnasium's autoreset modes. Returned arrays are valid until
+the next call: who keeps them copies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import concatenate, iterate
+from numpy.typing import NDArray
+
+from maze_core.errors import EnvFaultError, MazeError, PluginError
+
+AnyVectorEnv = VectorEnv[Any, Any, Any]
+Step = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+
+
+class InProcessVectorEnv(SyncVectorEnv):
+    """Scalar envs, stepped one after the other in this process.
+
+    Args:
+        make_env: Constructs one env.
+        num_envs: How many, B.
+
+    Raises:
+        EnvFaultError: If an env raises, in its constructor or later; the message names what it was
+            doing. Errors that Maze raises on purpose pass unchanged.
+    """
+
+    def __init__(self, make_env: Callable[[], Env[Any, Any]], num_envs: int) -> None:
+        super().__init__([make_env] * num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+        self._idle = np.ones(num_envs, bool)
+        self._seeds: list[int | None] = [None] * num_envs
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets the envs in ``options["reset_mask"]`` (all without it), each with its own seed."""
+        remaining = dict(options or {})
+        mask = remaining.pop("reset_mask", np.ones(self.num_envs, bool))
+        seeds = [None] * self.num_envs if seed is None else list(seed)
+        infos: dict[str, Any] = {}
+        for index in np.flatnonzero(mask).tolist():
+            self._seeds[index] = seeds[index]
+            try:
+                self._env_obs[index], info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
+            except Exception as error:
+                raise self._fault(index, "reset", error) from error
+            if info:
+                infos = self._add_info(infos, info, index)
+        if any(observation is None for observation in self._env_obs):
+            self._fill_missing()
+        self._idle = self._idle & ~mask
+        self._observations = concatenate(self.single_observation_space, self._env_obs, self._observations)
+        return self._observations, infos
+
+    def _fill_missing(self) -> None:
+        """Gives envs that were never reset some observation, so that a batch can be built."""
+        some = next(observation for observation in self._env_obs if observation is not None)
+        self._env_obs = [some if observation is None else observation for observation in self._env_obs]
+
+    def step(self, actions: Any) -> Step:
+        """Steps every env that is not idle."""
+        self._rewards[:] = 0.0
+        self._terminations[:] = False
+        self._truncations[:] = False
+        infos: dict[str, Any] = {}
+        for index, action in enumerate(iterate(self.action_space, actions)):
+            if self._idle[index]:
+                continue
+            try:
+                observation, reward, terminated, truncated, info = self.envs[index].step(action)
+            except Exception as error:
+                raise self._fault(index, f"step with action {action}", error) from error
+            self._env_obs[index], self._rewards[index] = observation, reward
+            self._terminations[index], self._truncations[index] = terminated, truncated
+            if info:
+                infos = self._add_info(infos, info, index)
+        self._idle |= self._terminations | self._truncations
+        self._observations = concatenate(self.single_observation_space, self._env_obs, self._observations)
+        return self._observations, self._rewards.copy(), self._terminations.copy(), self._truncations.copy(), infos
+
+    def _fault(self, index: int, doing: str, error: Exception) -> MazeError:
+        if isinstance(error, MazeError):
+            return error
+        spec = self.envs[index].spec
+        name = spec.id if spec is not None else type(self.envs[index].unwrapped).__name__
+        return EnvFaultError(
+            f"env {name!r} raised {type(error).__name__} in {doing} (episode seed {self._seeds[index]}): {error}"
+        )
+
+
+def check_vector_env(env: AnyVectorEnv, name: str) -> AnyVectorEnv:
+    """Returns the vector env that a plugin built, if it keeps the contract of this module.
+
+    Raises:
+        PluginError: If it would reset by itself.
+    """
+    if env.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
+        raise PluginError(
+            f"the vector form of env {name!r} resets by itself; set "
+            "metadata['autoreset_mode'] = AutoresetMode.DISABLED and take options['reset_mask'] in reset."
+        )
+    return env
+
+
+def reset_envs(env: AnyVectorEnv, rows: NDArray[np.intp], seeds: Sequence[int]) -> Any:
+    """Starts a new episode in the chosen envs.
+
+    Args:
+        env: A vector env that keeps the contract of this module.
+        rows: Which envs.
+        seeds: One for each of them.
+
+    Returns:
+        Observations of all envs, leaves [B, ...].
+    """
+    mask = np.zeros(env.num_envs, bool)
+    mask[rows] = True
+    by_env: list[int] = [0] * env.num_envs
+    for row, seed in zip(rows, seeds, strict=True):
+        by_env[row] = seed
+    return env.reset(seed=by_env, options={"reset_mask": mask})[0]  # type: ignore[arg-type]  # lists are allowed

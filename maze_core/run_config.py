@@ -1,0 +1,119 @@
+"""The options of a run that belong to no plugin. Light: imported by every plugin's config."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from maze_core.errors import require
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """How the policy is evaluated during training."""
+
+    n_episodes: int = 20
+    """Episodes per evaluation; their seeds are the same each time, and none of training's."""
+
+    every_epochs: int = 1
+    """Epochs from one evaluation to the next."""
+
+    def __post_init__(self) -> None:
+        require(self, "n_episodes", self.n_episodes >= 1, "a whole number >= 1")
+        require(self, "every_epochs", self.every_epochs >= 1, "a whole number >= 1")
+
+
+@dataclass(kw_only=True)
+class RunnerConfig:
+    """When a run ends and how it is evaluated: base of every runner's config.
+
+    The first limit that is reached ends the run; null means no limit.
+    """
+
+    n_epochs: int | None = 100
+    """Most epochs of training."""
+
+    total_env_steps: int | None = None
+    """Most env steps of training, over all envs; the update that reaches it is finished."""
+
+    stop_at_reward: float | None = None
+    """Mean evaluation return at which the env counts as solved; null takes the env's own
+    threshold, inf never stops."""
+
+    patience: int | None = 15
+    """Epochs without a better evaluation after which the run ends; null waits for ever."""
+
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How the policy is evaluated."""
+
+    device: str = "cpu"
+    """Where networks are computed: cpu, cuda, or cuda:N."""
+
+    def __post_init__(self) -> None:
+        require(self, "n_epochs", self.n_epochs is None or self.n_epochs >= 1, "null or a whole number >= 1")
+        require(
+            self,
+            "total_env_steps",
+            self.total_env_steps is None or self.total_env_steps >= 1,
+            "null or a whole number >= 1",
+        )
+        require(
+            self,
+            "stop_at_reward",
+            self.stop_at_reward is None or not math.isnan(self.stop_at_reward),
+            "null, a number, or inf",
+        )
+        require(self, "patience", self.patience is None or self.patience >= 1, "null or a whole number >= 1")
+        index = self.device.removeprefix("cuda:")
+        require(self, "device", self.device in ("cpu", "cuda") or index.isdecimal(), "cpu, cuda, or cuda:N")
+
+
+@dataclass(kw_only=True)
+class PerActorConfig:
+    """A model of its own for each actor of a structured env."""
+
+    default: Any = None
+    """The model of the actors that are not named, ``model.default=<name>``; null is flatten_concat."""
+
+    actors: dict[str, Any] = field(default_factory=dict)
+    """Model by step key: ``model.actors.<step_key>=<name>``."""
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """Root of a training run's configuration. Each group holds the config of the chosen option."""
+
+    env: Any = None
+    """The environment."""
+
+    wrappers: dict[str, Any] = field(default_factory=dict)
+    """Env wrappers, the first innermost."""
+
+    model: Any = None
+    """The network of the policy."""
+
+    algorithm: Any = None
+    """The training algorithm."""
+
+    runner: Any = None
+    """Where it executes, and when it ends."""
+
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    """What is told about the run."""
+
+    seed: int | None = None
+    """Root seed of all randomness, 0 to 2147483647; null draws one and records it."""
+
+    run_dir: str | None = None
+    """Directory of the run; null makes one below outputs/."""
+
+    input_dir: str | None = None
+    """Directory of an earlier run whose best weights the policy starts from."""
+
+    def __post_init__(self) -> None:
+        require(
+            self, "seed", self.seed is None or 0 <= self.seed < 2**31, "null or a whole number from 0 to 2147483647"
+        )
+        require(self, "run_dir", self.run_dir is None or bool(self.run_dir.strip()), "null or a path")
+        require(self, "input_dir", self.input_dir is None or bool(self.input_dir.strip()), "null or a path")

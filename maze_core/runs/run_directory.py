@@ -1,0 +1,170 @@
+"""The directory of a run: made once, never reused, every file written whole or not at all."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from maze_core.errors import NothingUsableError, StorageError, UserError
+
+BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
+"""Weights of the best policy by evaluation, and of the last one."""
+
+PACKAGES = ("maze-core", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "pluggy", "click", "tensorboard")
+MAX_WEIGHTS_BYTES = 2**34
+
+
+class RunDirectory:
+    """A run directory that exists.
+
+    Args:
+        path: Where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def create(requested: str | None, name: str) -> RunDirectory:
+        """Makes a new run directory.
+
+        Args:
+            requested: Where, or None for ``outputs/<name>/<timestamp>``.
+            name: Env, model, algorithm and runner, joined.
+
+        Raises:
+            UserError: If the requested directory exists.
+            StorageError: If it cannot be made.
+        """
+        try:
+            if requested is not None:
+                path = Path(requested).expanduser()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                return RunDirectory(path)
+            return RunDirectory(_new_below(Path("outputs") / name))
+        except FileExistsError:
+            raise UserError(
+                f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory; "
+                f"to start from the weights of that run, use input_dir={requested}."
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"the run directory cannot be made: {error}. Name another one with run_dir=<path>."
+            ) from None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file.
+
+        Raises:
+            StorageError: If that fails; the file is then as it was.
+        """
+        self._write(name, lambda file: file.write(text.encode()))
+
+    def write_weights(self, name: str, state: Mapping[str, torch.Tensor]) -> None:
+        """Writes weights, as a plain ``state_dict`` of tensors.
+
+        Raises:
+            StorageError: If that fails; the file is then as it was.
+        """
+        self._write(name, lambda file: torch.save(dict(state), file))
+
+    def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+        target, temporary = self.path / name, self.path / f".{name}.tmp"
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise StorageError(f"{target} cannot be written: {error}.") from None
+
+
+def _new_below(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    number = 1
+    while True:
+        path = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def read_weights(directory: str) -> dict[str, torch.Tensor]:
+    """Reads the best weights of an earlier run.
+
+    Only tensors are read; nothing in the file is executed.
+
+    Args:
+        directory: The run directory.
+
+    Raises:
+        NothingUsableError: If there are none, or the file is no such thing.
+    """
+    path = Path(directory).expanduser() / BEST
+    if not path.is_file():
+        what = f"has no {BEST}" if path.parent.is_dir() else "is no directory"
+        raise NothingUsableError(f"input_dir={directory} {what}; it must be the directory of an earlier run.")
+    if path.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise NothingUsableError(f"{path} is larger than {MAX_WEIGHTS_BYTES} bytes.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged or foreign file
+        raise NothingUsableError(f"{path} holds no weights: {str(error).splitlines()[0]}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise NothingUsableError(f"{path} holds no weights: it is no mapping of tensors.")
+    return state
+
+
+def environment(plugins: Mapping[str, str], seed: int) -> str:
+    """What the results of a run depend on besides its configuration, as JSON.
+
+    Args:
+        plugins: Version by plugin.
+        seed: Root seed.
+    """
+    record = {
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "packages": {name: _version(name) for name in PACKAGES},
+        "plugins": dict(plugins),
+        "git_revision": _git_revision(),
+        "seed": seed,
+    }
+    return json.dumps(record, indent=2) + "\n"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Revision of the project in the current directory, with ``-dirty`` if it has changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

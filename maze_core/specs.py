@@ -1,0 +1,140 @@
+"""What plugins yield: one small typed record for each thing that a user can select.
+
+A spec names a thing, says in one line what it is, and points to the two halves of it: a config
+dataclass (the single source of its options, defaults, ranges and docs) and a lazy `build`
+(``"module:attribute"``), so that listing a plugin imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+API_VERSION = 1
+"""Version of the plugin interface. A plugin module may state the one it was written for as
+``maze_api_version``; another number than this is reported and the plugin is not used."""
+
+Build = str | Callable[..., Any]
+"""A callable, or ``"module:attribute"`` that is imported when it is first needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Common part of all specs.
+
+    Args:
+        name: What users write, such as ``env=<name>``: letters, digits, ``_`` and ``-``.
+        summary: One line for `maze list`.
+        config: A ``@dataclass(kw_only=True)`` type, used by this spec only, whose fields all have
+            defaults and a docstring below them. Ranges are checked with `maze_core.require`.
+        build: Makes the thing from an instance of `config`; see each subclass.
+    """
+
+    kind: ClassVar[str] = ""
+    group: ClassVar[str] = ""
+
+    name: str
+    summary: str
+    config: type
+    build: Build
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSpec(Spec):
+    """An environment: ``build(config) -> gymnasium.Env``.
+
+    Args:
+        build_vector: ``(config, num_envs) -> gymnasium.vector.VectorEnv | None``, a form that
+            computes many copies at once and keeps the contract of `maze_core.rl.vector_env`;
+            None where there is no such form for this config.
+        resolve: ``(config) -> list[str]``, called once before a run is recorded. It may replace
+            values that stand for others, raises `UserError` for an env that cannot exist, and
+            returns a line for each thing that the user should know.
+    """
+
+    kind = "env"
+    group = "env"
+    build_vector: Build | None = None
+    resolve: Build | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperSpec(Spec):
+    """A wrapper: ``build(env, config) -> Env``.
+
+    Args:
+        build_vector: ``(vector_env, config) -> VectorEnv``, the same for a vector env. With it
+            the wrapper does not stand in the way of an env's fast vector form.
+    """
+
+    kind = "wrapper"
+    group = "wrappers"
+    build_vector: Build | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """A network: ``build(config, observation_space, output_sizes) -> torch.nn.Module``.
+
+    ``observation_space`` is the encoded space (a Dict of float32 Boxes, see `maze_core.rl.spaces`),
+    ``output_sizes`` maps head to size. ``forward(observation)`` gets a mapping of ``[B, ...]``
+    tensors and returns ``{head: [B, size]}``.
+    """
+
+    kind = "model"
+    group = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec(Spec):
+    """An algorithm: ``build(config, job: TrainingJob) -> Trainer``."""
+
+    kind = "algorithm"
+    group = "algorithm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSpec(Spec):
+    """Where envs and evaluations execute: ``build(config) -> Runner``.
+
+    The config derives from `maze_core.RunnerConfig`.
+    """
+
+    kind = "runner"
+    group = "runner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec(Spec):
+    """A policy that is not trained, such as a heuristic: ``build(config, actors) -> Policy``."""
+
+    kind = "policy"
+    group = "policy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbackSpec(Spec):
+    """Something that is told about a run: ``build(config) -> Callback``."""
+
+    kind = "callback"
+    group = "callbacks"
+
+
+SPEC_TYPES: tuple[type[Spec], ...] = (
+    EnvSpec, WrapperSpec, ModelSpec, TrainerSpec, RunnerSpec, PolicySpec, CallbackSpec,
+)  # fmt: skip
+
+
+def resolve_build(build: Build) -> Callable[..., Any]:
+    """Returns the callable that a spec's `build` names, importing its module if needed.
+
+    Raises:
+        ImportError: If the module cannot be imported.
+        AttributeError: If the module has no such attribute.
+    """
+    if not isinstance(build, str):
+        return build
+    module, _, attribute = build.partition(":")
+    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
