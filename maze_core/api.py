@@ -204,6 +204,11 @@ class RunContext:
         return self._configured.to_yaml()
 
     @property
+    def raw_errors(self) -> bool:
+        """True if the runner asks for errors with their traceback."""
+        return bool(getattr(self._configured.config.runner, "raw_errors", False))
+
+    @property
     def run_dir(self) -> Path | None:
         """The run directory; None before training."""
         return self._loop.directory.path if self._loop is not None else None

@@ -78,9 +78,8 @@ def summary_lines(summary: RunSummary) -> list[str]:
         final = summary.final.stages[-1]
         episodes = int(final.values["BaseEnvEvents/reward/episode_count"])
         deviation = final.values["BaseEnvEvents/reward/std"]
-        lines.append(
-            f"Final evaluation of the best policy: {final.mean_reward:.3f} ± {deviation:.3f} over {episodes} new episodes."
-        )
+        score = f"{final.mean_reward:.3f} ± {deviation:.3f}"
+        lines.append(f"Final evaluation of the best policy: {score} over {episodes} new episodes.")
     directory = summary.directory
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import click
@@ -46,7 +47,12 @@ def _train(overrides: list[str], **arguments: object) -> int:
 
     with RunContext(overrides=overrides, **arguments) as context:  # type: ignore[arg-type]
         tell_problems(context.registry)
-        return context.train().exit_code
+        try:
+            return context.train().exit_code
+        except MazeError:
+            if context.raw_errors:
+                traceback.print_exc()
+            raise
 
 
 def _train_all(jobs: list[list[str]], **arguments: object) -> int:

@@ -115,8 +115,8 @@ def tell(state: ESState, config: ESConfig, members: Float32, fitness: NDArray[np
     first: Float32 = beta1 * state.first_moment + (1 - beta1) * ascent
     second: Float32 = beta2 * state.second_moment + (1 - beta2) * ascent**2
     rate = config.lr * np.sqrt(1 - beta2**generation) / (1 - beta1**generation)
-    mean: Float32 = state.mean + np.float32(rate) * first / (np.sqrt(second) + np.float32(ADAM_EPSILON))
-    return ESState(mean, first, second, generation), ascent
+    step = np.float32(rate) * first / (np.sqrt(second) + np.float32(ADAM_EPSILON))
+    return ESState((state.mean + step).astype(np.float32, copy=False), first, second, generation), ascent
 
 
 @dataclass(frozen=True)
