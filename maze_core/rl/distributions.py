@@ -114,8 +114,8 @@ class GaussianHead:
             actions = low + (np.tanh(actions) + 1) / 2 * (high - low)
         if np.issubdtype(self._space.dtype, np.integer):
             actions = np.rint(actions)
-        actions = np.clip(actions, low, high).astype(self._space.dtype, copy=False)
-        return actions
+        clipped: NDArray[Any] = np.clip(actions, low, high)
+        return clipped.astype(self._space.dtype, copy=False)
 
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Never: a Box has no mask."""
