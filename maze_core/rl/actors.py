@@ -12,6 +12,7 @@ step consists of several sub-steps. Its Gymnasium form, which every vector env c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,7 +222,8 @@ class StructuredEnv(Env[dict[str, Any], dict[str, Any]]):
             agent: As which agent it acts.
         """
         turn = {ACTOR: np.int64(self._index[step_key]), AGENT: np.int64(agent), NEW_STEP: np.int64(new_step)}
-        return {**turn, **self._idle, step_key: observation}
+        idle = {key: deepcopy(zeros) for key, zeros in self._idle.items() if key != step_key}
+        return {**turn, **idle, step_key: observation}
 
 
 def _zeros(space: spaces.Space[Any]) -> Any:

@@ -34,7 +34,7 @@ class ESConfig:
     optimizer: Optimizer = Optimizer.adam
     """What turns the estimated gradient into an update: adam or sgd."""
 
-    lr: float = 0.05
+    lr: float = 0.1
     """Step size of the optimizer."""
 
     l2_penalty: float = 0.005
