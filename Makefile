@@ -14,6 +14,8 @@ help:  ## Show this list.
 install: $(VENV)/.installed  ## Set up the virtual environment with the core and all plugins.
 
 $(VENV)/.installed: requirements.txt setup.cfg $(wildcard plugins/*/*/setup.cfg)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from maze_core.enums import Activation, BoxDistribution
 from maze_core.errors import (
     ConfigError,
     EnvFaultError,
@@ -17,6 +18,7 @@ from maze_core.errors import (
     PluginError,
     StorageError,
     UserError,
+    did_you_mean,
     require,
 )
 from maze_core.hookspecs import hookimpl
@@ -46,10 +48,11 @@ if TYPE_CHECKING:
     from maze_core.api import RunContext
 
 __all__ = [
-    "API_VERSION", "Callback", "CallbackSpec", "ConfigError", "EnvFaultError", "EnvSpec", "EpochReport",
+    "API_VERSION", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "EnvFaultError", "EnvSpec", "EpochReport",
     "EvaluationConfig", "MazeError", "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError",
     "PolicySpec", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "StorageError",
-    "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "hookimpl", "require",
+    "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "did_you_mean",
+    "hookimpl", "require",
 ]  # fmt: skip
 
 

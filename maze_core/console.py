@@ -23,7 +23,7 @@ def statistics_table(report: EpochReport) -> str:
     """The statistics of an epoch, one row each.
 
     The path has four columns: stage, event group, event, statistic; for a histogram the fourth
-    names sub-step and action. Parts that are too long end in ``..``.
+    names sub-step and action. Parts that would touch the next column end in ``..``.
     """
     lines = [
         f"{'*' * 10} Iteration {report.epoch} {'*' * 10}",
@@ -35,7 +35,7 @@ def statistics_table(report: EpochReport) -> str:
         rows += [(path, f"{value:.3f}") for path, value in stage.values.items()]
         for path, value in rows:
             parts = [stage.stage, *path.split("/", 2)]
-            cells = "".join(f"{_cut(part, COLUMN):<{COLUMN}}" for part in parts)
+            cells = "".join(f"{_cut(part, COLUMN - 1):<{COLUMN}}" for part in parts)
             lines.append(f"{report.epoch + 1:>{STEP_WIDTH}}|{cells}|{_cut(value, VALUE_WIDTH):>{VALUE_WIDTH}}")
     return "\n".join(lines)
 
@@ -170,6 +170,6 @@ def print_options(prefix: str, docs: Sequence[FieldDoc]) -> None:
     for doc in docs:
         default = "null" if doc.default is None else doc.default
         print(f"{prefix}.{doc.name} = {default}")
-        print(f"    {doc.allowed or doc.type}")
+        print(f"    {doc.type}" + (f"; allowed: {doc.allowed}" if doc.allowed else ""))
         for line in textwrap.wrap(doc.doc, 100):
             print(f"    {line}")

@@ -1,6 +1,5 @@
 """Building blocks of reinforcement learning: pure functions and small classes, no plugin, no config."""
 
-from maze_core.enums import Activation, BoxDistribution
 from maze_core.rl.actors import FLAT, Actor, Actors, StructuredEnv, Turn
 from maze_core.rl.blocks import Dense, DenseModel, DenseSpec, concat_leaves, split_heads
 from maze_core.rl.distributions import ActionHeads
@@ -12,7 +11,7 @@ from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
 
 __all__ = [
-    "FLAT", "ActionHeads", "Activation", "Actor", "Actors", "AutogradKernel", "BoxDistribution", "Dense",
+    "FLAT", "ActionHeads", "Actor", "Actors", "AutogradKernel", "Dense",
     "DenseKernel", "DenseModel", "DenseSpec", "EpisodeBatch", "InProcessVectorEnv", "Kernel",
     "ObservationEncoder", "Policy", "Population", "Streams", "StructuredEnv", "Turn", "concat_leaves",
     "flat_size", "get_vector", "make_kernel", "reset_envs", "run_episodes", "set_vector", "split_heads",

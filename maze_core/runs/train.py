@@ -67,7 +67,7 @@ class TrainingLoop:
         self.best_reward: float | None = None
         self.best_epoch: int | None = None
         self.train_s = self.evaluation_s = 0.0
-        self._wall_s = 0.0
+        self._wall_s = self._started = 0.0
         self._best: Weights | None = None
         self._last: Weights | None = None
         self._solved_by: float | None = None
@@ -84,7 +84,7 @@ class TrainingLoop:
         """
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
         policy, stop = self.built.policy, StopRequest()
-        started = time.perf_counter() - self._wall_s
+        self._started = time.perf_counter() - self._wall_s
         if self._last is not None:
             policy.load_state_dict(self._last)
         with stop.listening():
@@ -95,7 +95,6 @@ class TrainingLoop:
                 if self._evaluation_is_due(last_epoch, stop):
                     stages.append(self._evaluate("eval", self.config.evaluation.n_episodes))
                     new_best = self._keep_if_best(stages[-1])
-                self._wall_s = time.perf_counter() - started
                 self._report(stages, new_best)
             summary = self._finish(reason, stop.signal)
         for callback in self.built.callbacks:
@@ -138,6 +137,7 @@ class TrainingLoop:
 
     def _report(self, stages: list[StageStatistics], new_best: float | None) -> EpochReport:
         trainer = self.built.trainer
+        self._wall_s = time.perf_counter() - self._started
         clock = {"train_s": self.train_s, "evaluation_s": self.evaluation_s, "wall_s": self._wall_s}
         report = EpochReport(self.epoch - 1, trainer.updates, trainer.env_steps, clock, stages, new_best)
         for callback in self.built.callbacks:

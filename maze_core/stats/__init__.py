@@ -114,7 +114,7 @@ def _parts(space: spaces.Space[Any], actions: Any, name: str) -> list[tuple[str,
         return [part for key, sub in space.spaces.items() for part in _parts(sub, actions[key], key)]
     if isinstance(space, spaces.Tuple):
         return [part for i, sub in enumerate(space.spaces) for part in _parts(sub, actions[i], f"{name}_{i}")]
-    group = {spaces.Box: "ContinuousActionEvents", spaces.MultiBinary: "MultiBinaryActionEvents"}
+    group = {spaces.Box: "BoxActionEvents", spaces.MultiBinary: "BinaryActionEvents"}
     kind = group.get(type(space), "DiscreteActionEvents")
     if np.ndim(actions) == 1:
         return [(kind, name, actions)]

@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from maze_core import require
-from maze_core.enums import BoxDistribution
+from maze_core import BoxDistribution, require
 
 
 class Optimizer(Enum):

@@ -12,8 +12,7 @@ from gymnasium import error
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
-from maze_core import EnvFaultError, UserError
-from maze_core.errors import did_you_mean
+from maze_core import EnvFaultError, UserError, did_you_mean
 from maze_gym_env.cartpole import CARTPOLE_ENTRY_POINT, SeededCartPoleVectorEnv
 from maze_gym_env.config import GymEnvConfig
 

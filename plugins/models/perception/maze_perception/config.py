@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from maze_core import require
-from maze_core.enums import Activation
+from maze_core import Activation, require
 
 
 @dataclass(kw_only=True)
