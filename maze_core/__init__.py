@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from maze_core.api import RunContext
 
 __all__ = [
-    "API_VERSION", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "EnvFaultError", "EnvSpec", "EpochReport",
-    "EvaluationConfig", "MazeError", "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError",
-    "PolicySpec", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "StorageError",
-    "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "did_you_mean",
-    "hookimpl", "require",
+    "API_VERSION", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError",
+    "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "MazeError", "ModelSpec", "NonFiniteError",
+    "NothingUsableError", "PluginError", "PolicySpec", "RunContext", "RunInfo", "RunSummary", "Runner",
+    "RunnerConfig", "RunnerSpec", "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError",
+    "Workspace", "WrapperSpec", "did_you_mean", "hookimpl", "require",
 ]  # fmt: skip
 
 

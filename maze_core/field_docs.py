@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from maze_core.errors import PluginError
+
 
 @dataclass(frozen=True)
 class FieldDoc:
@@ -44,7 +46,10 @@ def field_docs(config_type: type, prefix: str = "") -> list[FieldDoc]:
         config_type: A dataclass type.
         prefix: Put before every name.
     """
-    hints = typing.get_type_hints(config_type)
+    try:
+        hints = typing.get_type_hints(config_type)
+    except (NameError, TypeError) as error:
+        raise PluginError(f"the options of {config_type.__name__} cannot be read: {error}.") from None
     docs, allowed = _from_source(config_type)
     found: list[FieldDoc] = []
     for field in dataclasses.fields(config_type):

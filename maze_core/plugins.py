@@ -8,6 +8,7 @@ costs itself only.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
@@ -24,7 +25,8 @@ import pluggy
 from maze_core import hookspecs
 from maze_core.errors import PluginError, did_you_mean
 from maze_core.hookspecs import HOOKS, PROJECT_NAME
-from maze_core.specs import API_VERSION, Spec
+from maze_core.run_config import RunnerConfig
+from maze_core.specs import API_VERSION, RunnerSpec, Spec
 
 LOCAL_FILE = "maze_plugins.py"
 """A file of this name makes a folder a local project."""
@@ -241,5 +243,10 @@ def _check_spec(spec: Spec) -> None:
         raise PluginError(f"the config of {spec.kind} {spec.name!r} is not a dataclass type")
     if spec.config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise PluginError(f"the config of {spec.kind} {spec.name!r} is frozen, so that no option could be set")
+    for option in dataclasses.fields(spec.config):
+        if option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING:
+            raise PluginError(f"the option {option.name!r} of {spec.kind} {spec.name!r} has no default")
+    if isinstance(spec, RunnerSpec) and not issubclass(spec.config, RunnerConfig):
+        raise PluginError(f"the config of runner {spec.name!r} does not derive from maze_core.RunnerConfig")
     if not callable(spec.build) and (not isinstance(spec.build, str) or ":" not in spec.build):
         raise PluginError(f"build of {spec.kind} {spec.name!r} is neither callable nor 'module:attribute'")

@@ -82,6 +82,12 @@ class Registry:
         """The spec that a config class belongs to, or None."""
         return self._by_config.get(config_type)
 
+    def withdraw(self, spec: Spec, reason: str) -> None:
+        """Takes a spec out of use; its plugin counts as broken from now on."""
+        plugin = self._owners.pop((spec.kind, spec.name))
+        plugin.error = plugin.error or f"{spec.kind} {spec.name!r}: {reason}"
+        del self._specs[(spec.kind, spec.name)], self._by_config[spec.config]
+
     def explain_missing(self, kind: str, name: str, known: Iterable[str] | None = None) -> str:
         """Says why a name cannot be used: conflict, broken plugin, not installed, or misspelt."""
         if (kind, name) in self.conflicts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -61,6 +62,9 @@ class LazyGroup(click.Group):
 def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
     """Runs a click main function and exits with the documented code, without a traceback."""
     debug = "--debug" in args
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows ? instead of failing
+            stream.reconfigure(errors="replace")
     logging.basicConfig(format="maze: %(message)s", stream=sys.stderr)
     extra["standalone_mode"] = False
     try:

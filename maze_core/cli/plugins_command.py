@@ -61,7 +61,10 @@ def show(name: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_js
 @plugin_options
 def check(name: str | None, plugins: tuple[str, ...], no_local: bool, debug: bool) -> int:
     """Check that plugins load, and that what they offer can be built and is documented."""
+    from maze_core.config import check_specs
+
     registry = _registry(plugins, no_local)
+    check_specs(registry)
     chosen = [registry.plugin(name)] if name else registry.plugins
     failed = 0
     for plugin in chosen:

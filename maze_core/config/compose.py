@@ -41,9 +41,9 @@ from maze_core.errors import ConfigError, UserError
 from maze_core.registry import GROUPS, Registry
 from maze_core.run_config import TrainingConfig
 
-__all__ = ["ConfigRequest", "ConfigSource", "compose", "expand_sweeps", "group_options"]
+__all__ = ["ConfigRequest", "ConfigSource", "check_specs", "compose", "expand_sweeps", "group_options"]
 
-_LOCK = threading.RLock()
+LOCK = threading.RLock()
 CORE_CONF = Path(str(maze_conf.__file__)).parent
 
 
@@ -103,7 +103,7 @@ def search_path(registry: Registry, config_dirs: Sequence[Path]) -> list[tuple[s
 @contextlib.contextmanager
 def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[ConfigLoaderImpl]:
     """A config loader that sees what plugins registered, and leaves Hydra's globals as they were."""
-    with _LOCK:
+    with LOCK:
         Plugins.instance()
         store = ConfigStore.instance()
         base = VersionBase.instance()
@@ -128,7 +128,16 @@ def _store_specs(store: ConfigStore, registry: Registry) -> None:
     for group, kind in GROUPS.items():
         for spec in registry.specs(kind):
             package = f"{group}.{spec.name}" if group in LIST_GROUPS else None
-            store.store(group=group, name=spec.name, node=spec.config, package=package)
+            try:
+                store.store(group=group, name=spec.name, node=spec.config, package=package)
+            except Exception as error:  # a type that OmegaConf does not know, or a default that raises
+                registry.withdraw(spec, f"its config cannot be used: {str(error).splitlines()[0]}")
+
+
+def check_specs(registry: Registry) -> None:
+    """Takes specs whose config no configuration could hold out of use."""
+    with _loader(registry, ()):
+        pass
 
 
 def group_options(registry: Registry, config_dirs: Sequence[Path], group: str) -> list[ConfigSource]:
@@ -240,7 +249,7 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
-    return " ".join(str(error).split())
+    return " ".join(str(error).partition("Config search path:")[0].split())
 
 
 def _order_lists(composition: Composition, wanted: Normalised) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from maze_core.config.compose import Composition, ConfigRequest, compose
+from maze_core.config.compose import LOCK, Composition, ConfigRequest, compose
 from maze_core.config.overrides import LIST_GROUPS, Item
 from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean
 from maze_core.field_docs import describe_type
@@ -55,7 +55,8 @@ class Configured:
 
     def to_data(self) -> dict[str, Any]:
         """The same as plain data."""
-        return {"components": self.components, **_plain(self.cfg)}
+        with LOCK:
+            return {"components": self.components, **_plain(self.cfg)}
 
     def differences(self, defaults: Configured) -> list[tuple[str, Any, Any]]:
         """What differs from the defaults: chosen options, then fields, as (key, default, value).
