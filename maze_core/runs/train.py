@@ -154,7 +154,7 @@ class TrainingLoop:
         if self._solved_by is not None:
             return f"solved: mean evaluation return {self._solved_by:.1f} >= {self.built.reward_threshold:g}"
         if last_epoch is not None and self.epoch >= last_epoch:
-            return f"{self.epoch} epochs done"
+            return f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
         if self._budget_is_spent():
             return f"{self.built.trainer.env_steps} env steps done"
         patience = self.config.patience
