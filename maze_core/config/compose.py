@@ -169,6 +169,7 @@ def compose(registry: Registry, request: ConfigRequest) -> Composition:
         _check_options(registry, request, wanted)
         _check_experiment(loader, request, wanted)
         _resolve_appended(loader, request, wanted)
+        _check_nested(loader, request, wanted)
         composition = _load(loader, request.config_name, wanted)
     _order_lists(composition, wanted)
     composition.values = wanted.values
@@ -219,28 +220,50 @@ def _resolve_appended(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: 
         wanted.choices[group] = [*wanted.choices.get(group, choices.get(group) or []), *names]
 
 
+def _check_nested(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
+    """Refuses a model for one actor where the chosen model has no such place."""
+    if not wanted.nested:
+        return
+    base = _load(loader, request.config_name, Normalised(wanted.choices, {}, [], []))
+    for _, path, name in wanted.nested:
+        top, field, *_ = path.split(".")
+        if field not in (base.cfg.get(top) or ()):
+            choice = base.choices.get(top)
+            raise ConfigError(
+                f"{path}={name}: {top}={choice} has no {field!r}. Add model=per_actor to give actors models."
+            )
+
+
 def _load(loader: ConfigLoaderImpl, config_name: str, wanted: Normalised) -> Composition:
     groups = [line for group, names in wanted.choices.items() for line in group_overrides(group, names)]
     nested = [f"{group}@{path}={name}" for group, path, name in wanted.nested]
     try:
         try:
-            cfg = _load_once(loader, config_name, groups + nested)
+            cfg, choices = _load_once(loader, config_name, groups + nested)
         except ConfigCompositionException:
             if not nested:
                 raise
-            cfg = _load_once(loader, config_name, groups + [f"+{line}" for line in nested])
+            cfg, choices = _load_once(loader, config_name, groups + [f"+{line}" for line in nested])
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"the configuration {config_name!r} cannot be composed: {_reason(error)}") from error
-    choices = dict(cfg.hydra.runtime.choices)
-    for group in LIST_GROUPS:
-        choices[group] = list(OmegaConf.create(str(choices.get(group) or "[]")))
     with open_dict(cfg):
         del cfg["hydra"]
     return Composition(cfg, choices)
 
 
-def _load_once(loader: ConfigLoaderImpl, config_name: str, overrides: list[str]) -> DictConfig:
-    return loader.load_configuration(config_name, overrides, run_mode=RunMode.RUN, from_shell=False)
+def _load_once(loader: ConfigLoaderImpl, config_name: str, overrides: list[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """Composes, and finds which options were chosen; Hydra itself does not tell those of lists."""
+    cfg = loader.load_configuration(config_name, overrides, run_mode=RunMode.RUN, from_shell=False)
+    choices = {group: cfg.hydra.runtime.choices.get(group) for group in (*GROUPS, EXPERIMENT)}
+    entries = loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults
+    for group in LIST_GROUPS:
+        prefix = f"{group}/"
+        choices[group] = [
+            str(entry.config_path).removeprefix(prefix)
+            for entry in entries
+            if str(entry.config_path).startswith(prefix) and not str(entry.parent).startswith(prefix)
+        ]
+    return cfg, choices
 
 
 def _reason(error: BaseException) -> str:

@@ -69,7 +69,7 @@ class Configured:
         found = [
             (group, defaults.choices.get(group), choice)
             for group, choice in self.choices.items()
-            if (group in GROUPS or group == "experiment") and choice != defaults.choices.get(group)
+            if choice != defaults.choices.get(group)
         ]
         for path, value in _config_nodes(self.config):
             found += _changed_fields(value, type(value)(), path)
