@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maze_core.build import BuiltRun, build_run
+from maze_core.build import BuiltRun, EnvFactory, build_run
 from maze_core.config import ConfigRequest, configure
 from maze_core.config.overrides import LIST_GROUPS, Item, items_of_mapping, read_items
 from maze_core.errors import UserError
@@ -104,7 +104,9 @@ class RunContext:
         if silent and console is not None:
             console.terminal = False
         self._overrides = [item.text for item in items]
-        self._command = _command(config_name, directories, plugins, self._overrides)
+        options = [word for plugin in plugins for word in ("--plugin", plugin)]
+        options += [] if local_plugins else ["--no-local"]
+        self._command = _command(config_name, directories, options, self._overrides)
         self._built: BuiltRun | None = None
         self._loop: TrainingLoop | None = None
 
@@ -154,7 +156,12 @@ class RunContext:
 
         Returns:
             Statistics by path, such as ``BaseEnvEvents/reward/mean``.
+
+        Raises:
+            UserError: If there is to be no episode.
         """
+        if n_episodes < 1:
+            raise UserError(f"n_episodes={n_episodes} is not allowed: it must be a whole number >= 1.")
         built = self._build()
         return dict(evaluate(built.runner, built.streams, "final_eval", n_episodes, EpisodeTotals()).values)
 
@@ -192,6 +199,11 @@ class RunContext:
     def policy(self) -> Policy:
         """The policy: after training the best one."""
         return self._build().policy
+
+    @property
+    def env_factory(self) -> EnvFactory:
+        """Makes the env of this run, wrapped as configured."""
+        return self._build().workspace.factory
 
     @property
     def trainer(self) -> Trainer:
@@ -258,8 +270,7 @@ def _refuse_contradictions(arguments: Sequence[Item], overrides: Sequence[Item])
             raise UserError(f"{item.key} is given twice: {other.text} as an argument, and {item.text} in overrides.")
 
 
-def _command(config_name: str, directories: Sequence[Path], plugins: Sequence[str], overrides: Sequence[str]) -> str:
-    options = [] if config_name == "conf_train" else ["--config-name", config_name]
-    options += [word for directory in directories for word in ("--config-dir", str(directory))]
-    options += [word for plugin in plugins for word in ("--plugin", plugin)]
-    return shlex.join(["maze", "train", *options, *overrides])
+def _command(config_name: str, directories: Sequence[Path], options: Sequence[str], overrides: Sequence[str]) -> str:
+    root = [] if config_name == "conf_train" else ["--config-name", config_name]
+    root += [word for directory in directories for word in ("--config-dir", str(directory))]
+    return shlex.join(["maze", "train", *root, *options, *overrides])

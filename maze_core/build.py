@@ -228,8 +228,14 @@ def build_policy(
         for key, actor in actors.by_key.items():
             spec = registry.of_config(type(configs[key]))
             assert isinstance(spec, ModelSpec)
-            model = resolve_build(spec.build)(configs[key], skeleton.encoders[key].space, actor.heads.output_sizes)
-            models[key] = model.to(device)
+            try:
+                model = resolve_build(spec.build)(configs[key], skeleton.encoders[key].space, actor.heads.output_sizes)
+                models[key] = model.to(device)
+            except (RuntimeError, MemoryError, ValueError, TypeError) as error:
+                reason = str(error).partition("\n")[0]
+                raise UserError(
+                    f"model {spec.name!r} of actor {key!r} raised {type(error).__name__}: {reason}"
+                ) from error
     return Policy(actors, models).eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.syntax import Syntax
 from rich.table import Table
 
-from maze_core.field_docs import FieldDoc
+from maze_core.field_docs import FieldDoc, as_text
 from maze_core.protocols import EpochReport, RunSummary
 
 COLUMN, VALUE_WIDTH, STEP_WIDTH = 22, 20, 5
@@ -80,7 +81,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
         deviation = final.values["BaseEnvEvents/reward/std"]
         score = f"{final.mean_reward:.3f} ± {deviation:.3f}"
         lines.append(f"Final evaluation of the best policy: {score} over {episodes} new episodes.")
-    directory = summary.directory
+    directory = shlex.quote(str(summary.directory))
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
         f"Curves:  tensorboard --logdir {directory}",
@@ -98,7 +99,7 @@ class Output:
 
     def __init__(self, terminal: bool = True) -> None:
         self._terminal = terminal
-        self._rich = RichConsole(soft_wrap=True, highlight=False, markup=False, file=sys.stdout)
+        self._rich = RichConsole(soft_wrap=True, highlight=False, markup=False, emoji=False, file=sys.stdout)
         self._log: IO[str] | None = None
         self._progress: Progress | None = None
 
@@ -152,7 +153,7 @@ class Output:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table for people; it wraps on a narrow terminal and is never cut when piped."""
-    console = RichConsole(highlight=False, markup=False)
+    console = RichConsole(highlight=False, markup=False, emoji=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -168,8 +169,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def print_options(prefix: str, docs: Sequence[FieldDoc]) -> None:
     """Prints the options of a config: key, default, what is allowed, and what it means."""
     for doc in docs:
-        default = "null" if doc.default is None else doc.default
-        print(f"{prefix}.{doc.name} = {default}")
-        print(f"    {doc.type}" + (f"; allowed: {doc.allowed}" if doc.allowed else ""))
+        print(f"{prefix}.{doc.name}={as_text(doc.default)}")
+        print(
+            f"    {doc.allowed}"
+            if doc.allowed.startswith(doc.type)
+            else f"    {doc.type}{'; ' if doc.allowed else ''}{doc.allowed}"
+        )
         for line in textwrap.wrap(doc.doc, 100):
             print(f"    {line}")

@@ -37,6 +37,14 @@ class EnvFaultError(MazeError):
     exit_code = 3
 
 
+class EmptyMaskError(EnvFaultError):
+    """An action mask allows nothing; `env` is the index in the vector env."""
+
+    def __init__(self, message: str, env: int) -> None:
+        super().__init__(message)
+        self.env = env
+
+
 class NonFiniteError(MazeError):
     """NaN or infinity where learning needs numbers; nothing of it was saved."""
 

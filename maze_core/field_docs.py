@@ -10,10 +10,11 @@ import ast
 import dataclasses
 import enum
 import inspect
+import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,34 @@ def describe_type(hint: Any) -> str:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return f"one of {', '.join(member.name for member in hint)}"
     return getattr(hint, "__name__", str(hint))
+
+
+def as_text(value: Any) -> str:
+    """A value as one types it in an override: ``null``, ``true``, ``[1,2]``, ``'two words'``."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_text(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(as_text(entry) for entry in value) + "]"
+    if isinstance(value, enum.Enum):
+        return value.name
+    if not isinstance(value, str) or _is_bare(value):
+        return str(value)
+    # In a quoted value a backslash counts only before a quote, and there it is written twice.
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
+def _is_bare(text: str) -> bool:
+    """True for text that needs no quotes and cannot be taken for something else."""
+    return bool(re.fullmatch(r"[A-Za-z_/][\w./+-]*", text)) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "inf",
+        "nan",
+    )
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 import traceback
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from types import ModuleType
 import pluggy
 
 from maze_core import hookspecs
-from maze_core.errors import PluginError, did_you_mean
+from maze_core.errors import PluginError, did_you_mean, unknown_name
 from maze_core.hookspecs import HOOKS, PROJECT_NAME
 from maze_core.run_config import RunnerConfig
 from maze_core.specs import API_VERSION, RunnerSpec, Spec
@@ -96,8 +97,13 @@ def load_plugins(sources: PluginSources) -> list[Plugin]:
             ``MAZE_STRICT=1``.
     """
     disabled, only = _names(sources, "MAZE_DISABLE_PLUGINS"), _names(sources, "MAZE_LOAD_PLUGINS")
+    candidates = list(_candidates(sources))
+    installed = [candidate.plugin.name for candidate in candidates if candidate.plugin.origin == "package"]
+    for name in only:
+        if name not in installed:
+            raise PluginError(f"MAZE_LOAD_PLUGINS: {unknown_name('plugin', name, installed)}")
     plugins: list[Plugin] = []
-    for candidate in _candidates(sources):
+    for candidate in candidates:
         plugin = candidate.plugin
         if plugin.origin == "package" and (plugin.name in disabled or (only and plugin.name not in only)):
             continue
@@ -175,8 +181,16 @@ def _load(candidate: _Candidate) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything at import, SystemExit included
+        if isinstance(error, ModuleNotFoundError) and _is_named_itself(error, candidate):
+            raise PluginError(f"--plugin {plugin.location}: there is no module of this name.") from None
         plugin.error = " ".join(f"{type(error).__name__}: {error}".split())
         plugin.details = traceback.format_exc()
+
+
+def _is_named_itself(error: ModuleNotFoundError, candidate: _Candidate) -> bool:
+    """True if what is missing is the very module that the user named, rather than one that it needs."""
+    named = candidate.plugin.origin in ("option", "environment") and isinstance(candidate.module, str)
+    return named and f"{candidate.module}.".startswith(f"{error.name}.")
 
 
 def _import(module: str | Path) -> ModuleType:
@@ -184,10 +198,9 @@ def _import(module: str | Path) -> ModuleType:
         return importlib.import_module(module.partition(":")[0])
     folder = str(module.parent)
     sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
-    name = module.stem
-    loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(module):
-        return loaded
+    name = _module_name(module)
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, module)
     assert spec is not None and spec.loader is not None
     created = importlib.util.module_from_spec(spec)
@@ -198,6 +211,14 @@ def _import(module: str | Path) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return created
+
+
+def _module_name(file: Path) -> str:
+    """``maze_plugins``, or a name of its own for a file of another project in the same process."""
+    loaded = sys.modules.get(file.stem)
+    if loaded is None or getattr(loaded, "__file__", None) == str(file):
+        return file.stem
+    return f"{file.stem}_{zlib.crc32(str(file).encode()):08x}"
 
 
 def _conf_dir(module: ModuleType) -> Path | None:

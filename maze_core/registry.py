@@ -41,11 +41,13 @@ class Registry:
         for plugin in self.plugins:
             for spec in plugin.specs:
                 offers.setdefault((spec.kind, spec.name), []).append((plugin, spec))
+        single: list[tuple[Plugin, Spec]] = []
         for key, offered in offers.items():
             if len(offered) > 1:
                 self.conflicts[key] = [plugin for plugin, _ in offered]
-                continue
-            plugin, spec = offered[0]
+            else:
+                single += offered
+        for plugin, spec in sorted(single, key=lambda offer: not _is_at_home(*offer)):
             other = self._by_config.setdefault(spec.config, spec)
             if other is not spec:
                 plugin.error = plugin.error or (
@@ -53,7 +55,8 @@ class Registry:
                     "each spec needs its own"
                 )
                 continue
-            self._owners[key], self._specs[key] = plugin, spec
+            self._owners[(spec.kind, spec.name)] = plugin
+            self._specs[(spec.kind, spec.name)] = spec
 
     def specs(self, kind: str) -> list[Spec]:
         """All usable specs of a kind, sorted by name."""
@@ -128,3 +131,8 @@ class Registry:
             if plugin.name == name:
                 return plugin
         raise PluginError(unknown_name("plugin", name, [plugin.name for plugin in self.plugins]))
+
+
+def _is_at_home(plugin: Plugin, spec: Spec) -> bool:
+    """True if the config class comes from the plugin's own package, rather than borrowed from another."""
+    return spec.config.__module__.split(".")[0] == plugin.location.split(".")[0]

@@ -24,7 +24,11 @@ from maze_core.registry import GROUPS, KINDS
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md",
-    *(str(page.relative_to(ROOT)) for page in (*ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("plugins/*/*/README.md"))),
+    *(
+        str(page.relative_to(ROOT))
+        for pattern in ("docs/*.md", "benchmarks/*.md", "plugins/*/*/README.md")
+        for page in ROOT.glob(pattern)
+    ),
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def command(
     """Show the configuration that `maze train` would run with; nothing is built or written."""
     from maze_core.config import ConfigRequest, configure
     from maze_core.config.overrides import read_items
+    from maze_core.field_docs import as_text
 
     registry = registry_of(plugins, no_local)
     directories = () if config_dir is None else (config_dir,)
@@ -36,19 +37,11 @@ def command(
         print_json(configured.to_data()) if as_json else click.echo(configured.to_yaml(), nl=False)
         return
     defaults = configure(registry, ConfigRequest(config_name, [], directories))
-    changes = [
-        {"key": key, "default": _shown(default), "value": _shown(value)}
-        for key, default, value in configured.differences(defaults)
-    ]
+    changes = configured.differences(defaults)
     if as_json:
-        print_json(changes)
+        print_json([{"key": key, "default": default, "value": value} for key, default, value in changes])
         return
-    for change in changes:
-        click.echo(f"{change['key']}: {change['default']} -> {change['value']}")
+    for key, default, value in changes:
+        click.echo(f"{key}: {as_text(default)} -> {as_text(value)}")
     if not changes:
         click.echo("Nothing differs from the defaults.")
-
-
-def _shown(value: object) -> object:
-    name = getattr(value, "name", None)
-    return "null" if value is None else name if isinstance(name, str) and not isinstance(value, type) else value

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from maze_core.cli.options import as_block
 from maze_core.errors import MazeError, StorageError, did_you_mean
 
 COMMANDS = {
@@ -71,6 +72,9 @@ def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
         sys.exit(main(args=args, **extra) or 0)
     except click.exceptions.Abort:
         _fail("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except BrokenPipeError:
@@ -87,9 +91,8 @@ def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    """Prints an error as one block on stderr: later lines are indented below the first."""
-    first, *rest = message.rstrip().splitlines() or ["error"]
-    print("\n".join([f"maze: {first}", *(f"      {line}" for line in rest)]), file=sys.stderr)
+    """Prints an error on stderr and ends the program."""
+    print(as_block(message), file=sys.stderr)
     sys.exit(code)
 
 

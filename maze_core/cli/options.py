@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,19 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(function)
 
 
+def as_block(message: str) -> str:
+    """A message of the program as one block: later lines are indented below the first."""
+    first, *rest = message.rstrip().splitlines() or ["error"]
+    return "\n".join([f"maze: {first}", *(f"      {line}" for line in rest)])
+
+
 def print_json(value: Any) -> None:
     """Prints a value as JSON."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: object) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
 
 
 def registry_of(plugins: tuple[str, ...], no_local: bool) -> Registry:
@@ -67,4 +78,4 @@ def tell_problems(registry: Registry) -> None:
         if plugin.origin == "local" and not plugin.error:
             click.echo(f"maze: using the local plugins of {plugin.location} (--no-local switches them off)", err=True)
     for problem in registry.problems():
-        click.echo(f"maze: {problem}", err=True)
+        click.echo(as_block(problem), err=True)

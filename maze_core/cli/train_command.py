@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from maze_core.cli.options import config_options, tell_problems
+from maze_core.cli.options import as_block, config_options, tell_problems
 from maze_core.errors import MazeError
+
+if TYPE_CHECKING:
+    from maze_core.api import RunContext
 
 
 @click.command("train")
@@ -37,16 +41,21 @@ def command(
         "plugins": plugins,
         "local_plugins": not no_local,
     }
+    contexts = [_context(job if len(jobs) == 1 else _own_directory(job, i), **arguments) for i, job in enumerate(jobs)]
+    tell_problems(contexts[0].registry)
     if len(jobs) == 1:
-        return _train(jobs[0], **arguments)
-    return _train_all(jobs, **arguments)
+        return _train(contexts[0])
+    return _train_all(contexts, jobs)
 
 
-def _train(overrides: list[str], **arguments: object) -> int:
+def _context(overrides: list[str], **arguments: object) -> RunContext:
     from maze_core.api import RunContext
 
-    with RunContext(overrides=overrides, **arguments) as context:  # type: ignore[arg-type]
-        tell_problems(context.registry)
+    return RunContext(overrides=overrides, **arguments)  # type: ignore[arg-type]
+
+
+def _train(context: RunContext) -> int:
+    with context:
         try:
             return context.train().exit_code
         except MazeError:
@@ -55,22 +64,22 @@ def _train(overrides: list[str], **arguments: object) -> int:
             raise
 
 
-def _train_all(jobs: list[list[str]], **arguments: object) -> int:
+def _train_all(contexts: list[RunContext], jobs: list[list[str]]) -> int:
     """Runs jobs one after the other; one that fails does not keep the others from running."""
-    failures: list[tuple[int, MazeError]] = []
-    for number, overrides in enumerate(jobs):
-        click.echo(f"maze: job {number + 1} of {len(jobs)}: {' '.join(overrides)}", err=True)
+    failures: list[MazeError] = []
+    for number, (context, overrides) in enumerate(zip(contexts, jobs, strict=True), start=1):
+        click.echo(f"maze: job {number} of {len(jobs)}: {' '.join(overrides)}", err=True)
         try:
-            code = _train(_own_directory(overrides, number), **arguments)
+            code = _train(context)
         except MazeError as error:
-            click.echo(f"maze: job {number + 1} failed: {error}", err=True)
-            failures.append((number, error))
+            click.echo(as_block(f"job {number} failed: {error}"), err=True)
+            failures.append(error)
             continue
         if code:
             return code
     if failures:
         click.echo(f"maze: {len(failures)} of {len(jobs)} jobs failed.", err=True)
-        return failures[0][1].exit_code
+        return failures[0].exit_code
     return 0
 
 

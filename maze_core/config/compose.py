@@ -20,10 +20,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from hydra.version import VersionBase
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
@@ -167,10 +167,10 @@ def compose(registry: Registry, request: ConfigRequest) -> Composition:
     with _loader(registry, request.config_dirs) as loader:
         _check_root(registry, request)
         _check_options(registry, request, wanted)
-        _check_experiment(loader, request, wanted)
-        _resolve_appended(loader, request, wanted)
-        _check_nested(loader, request, wanted)
-        composition = _load(loader, request.config_name, wanted)
+        _check_experiment(registry, loader, request, wanted)
+        _resolve_appended(registry, loader, request, wanted)
+        _check_nested(registry, loader, request, wanted)
+        composition = _load(registry, loader, request.config_name, wanted)
     _order_lists(composition, wanted)
     composition.values = wanted.values
     return composition
@@ -179,7 +179,7 @@ def compose(registry: Registry, request: ConfigRequest) -> Composition:
 def _check_root(registry: Registry, request: ConfigRequest) -> None:
     name = request.config_name.removesuffix(".yaml")
     directories = [directory for _, directory in search_path(registry, request.config_dirs)]
-    if not any((directory / f"{name}.yaml").is_file() for directory in directories):
+    if "/" in name or not any((directory / f"{name}.yaml").is_file() for directory in directories):
         known = sorted({file.stem for directory in directories for file in directory.glob("*.yaml")})
         raise UserError(f"--config-name {name}: there is no {name}.yaml. Known: {', '.join(known)}.")
 
@@ -192,13 +192,13 @@ def _check_options(registry: Registry, request: ConfigRequest, wanted: Normalise
             raise UserError(registry.explain_missing(GROUPS.get(group, group), name, known))
 
 
-def _check_experiment(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
+def _check_experiment(registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
     """Refuses an experiment whose fields would silently be carried into another option."""
     names = wanted.choices.get(EXPERIMENT, [])
     others = [group for group in wanted.choices if group != EXPERIMENT]
     if not names or not others:
         return
-    alone = _load(loader, request.config_name, Normalised({EXPERIMENT: names}, {}, [], []))
+    alone = _load(registry, loader, request.config_name, Normalised({EXPERIMENT: names}, {}, [], []))
     content: Any = getattr(loader.repository.load_config(f"{EXPERIMENT}/{names[0]}"), "config", {})
     for group in others:
         fields = content.get(group)
@@ -211,20 +211,20 @@ def _check_experiment(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: 
             )
 
 
-def _resolve_appended(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
+def _resolve_appended(registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
     if not wanted.appended:
         return
     base = Normalised({g: n for g, n in wanted.choices.items() if g not in wanted.appended}, {}, [], [])
-    choices = _load(loader, request.config_name, base).choices
+    choices = _load(registry, loader, request.config_name, base).choices
     for group, names in wanted.appended.items():
         wanted.choices[group] = [*wanted.choices.get(group, choices.get(group) or []), *names]
 
 
-def _check_nested(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
+def _check_nested(registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
     """Refuses a model for one actor where the chosen model has no such place."""
     if not wanted.nested:
         return
-    base = _load(loader, request.config_name, Normalised(wanted.choices, {}, [], []))
+    base = _load(registry, loader, request.config_name, Normalised(wanted.choices, {}, [], []))
     for _, path, name in wanted.nested:
         top, field, *_ = path.split(".")
         if field not in (base.cfg.get(top) or ()):
@@ -234,7 +234,7 @@ def _check_nested(loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Norm
             )
 
 
-def _load(loader: ConfigLoaderImpl, config_name: str, wanted: Normalised) -> Composition:
+def _load(registry: Registry, loader: ConfigLoaderImpl, config_name: str, wanted: Normalised) -> Composition:
     groups = [line for group, names in wanted.choices.items() for line in group_overrides(group, names)]
     nested = [f"{group}@{path}={name}" for group, path, name in wanted.nested]
     try:
@@ -244,6 +244,12 @@ def _load(loader: ConfigLoaderImpl, config_name: str, wanted: Normalised) -> Com
             if not nested:
                 raise
             cfg, choices = _load_once(loader, config_name, groups + [f"+{line}" for line in nested])
+    except MissingConfigException as error:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group in GROUPS:
+            reason = registry.explain_missing(GROUPS[group], name)
+            raise UserError(f"the configuration {config_name!r} cannot be composed: {reason}") from error
+        raise ConfigError(f"the configuration {config_name!r} cannot be composed: {_reason(error)}") from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"the configuration {config_name!r} cannot be composed: {_reason(error)}") from error
     with open_dict(cfg):

@@ -71,8 +71,10 @@ class Configured:
             for group, choice in self.choices.items()
             if choice != defaults.choices.get(group)
         ]
+        data = self.to_data()
         for path, value in _config_nodes(self.config):
-            found += _changed_fields(value, type(value)(), path)
+            for key, default in _changed_fields(value, type(value)(), path):
+                found.append((key, default, _at(data, key)))
         return found
 
 
@@ -95,14 +97,23 @@ def configure(registry: Registry, request: ConfigRequest) -> Configured:
 def _apply(composition: Composition, item: Item) -> None:
     """Sets or deletes one value."""
     parent, last = _parent(composition, item)
+    target = _child(parent, last)
+    if item.operation != "delete" and _is_typed(target) and not isinstance(item.value, dict):
+        options = ", ".join(str(key) for key in target) or "none"
+        raise ConfigError(
+            f"{item.text}: {item.key} has options of its own ({options}); set one with {item.key}.<option>=."
+        )
     try:
         if item.operation == "delete":
-            if last not in parent or _is_typed(parent):
+            if last not in parent:
                 raise ConfigError(f"{item.text}: {item.key} is not there to be removed.")
+            if _is_typed(parent):
+                raise ConfigError(f"{item.text}: an option cannot be removed; set it with {item.key}=<value>.")
             with open_dict(composition.cfg):
                 parent.pop(last)
         else:
-            OmegaConf.update(composition.cfg, item.key, item.value, merge=True, force_add=not _is_typed(parent))
+            free = not _is_typed(parent) or _is_free(parent, last)
+            OmegaConf.update(composition.cfg, item.key, item.value, merge=True, force_add=free)
     except OmegaConfBaseException as error:
         raise ConfigError(_not_allowed(parent, last, item, error)) from error
 
@@ -144,6 +155,17 @@ def _is_typed(node: Any) -> bool:
     return isinstance(node, DictConfig) and dataclasses.is_dataclass(_type(node))
 
 
+def _is_free(parent: Any, key: str) -> bool:
+    """True for a mapping that takes any key."""
+    node = _child(parent, key)
+    return isinstance(node, DictConfig) and not _is_typed(node)
+
+
+def _child(parent: Any, key: str) -> Any:
+    """The node below a mapping, or None."""
+    return parent._get_node(key, validate_access=False) if isinstance(parent, DictConfig) else None
+
+
 def _type(node: Any) -> Any:
     """The config class of a node; dict for a plain mapping."""
     return OmegaConf.get_type(node)
@@ -163,6 +185,11 @@ def _typed(registry: Registry, composition: Composition) -> tuple[TrainingConfig
     """The typed objects of all nodes, and the spec behind each."""
     components: dict[str, str] = {}
     values: dict[str, Any] = {}
+    missing = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in composition.cfg]
+    if missing:
+        raise ConfigError(
+            f"the configuration has no {missing[0]!r}; let it start with 'defaults: [conf_train, _self_]'."
+        )
     for field in dataclasses.fields(TrainingConfig):
         node: Any = composition.cfg._get_node(field.name)
         if field.name in LIST_GROUPS:
@@ -247,8 +274,16 @@ def _config_nodes(config: TrainingConfig) -> Iterator[tuple[str, Any]]:
     yield "", config
 
 
-def _changed_fields(value: Any, default: Any, path: str) -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
+def _at(data: Any, path: str) -> Any:
+    """What the recorded configuration has at a path; a secret is not resolved there."""
+    for key in path.split("."):
+        data = data[key]
+    return data
+
+
+def _changed_fields(value: Any, default: Any, path: str) -> list[tuple[str, Any]]:
+    """Fields that differ from their default, as (key, default)."""
+    found: list[tuple[str, Any]] = []
     for field in dataclasses.fields(value):
         new, old = getattr(value, field.name), getattr(default, field.name)
         key = f"{path}.{field.name}" if path else field.name
@@ -257,7 +292,7 @@ def _changed_fields(value: Any, default: Any, path: str) -> list[tuple[str, Any,
         if dataclasses.is_dataclass(new) and type(new) is type(old):
             found += _changed_fields(new, old, key)
         elif new != old:
-            found.append((key, old, new))
+            found.append((key, old))
     return found
 
 

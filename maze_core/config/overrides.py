@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,6 +19,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 
 from maze_core.errors import UserError
+from maze_core.field_docs import as_text
 from maze_core.registry import GROUPS
 
 LIST_GROUPS = ("wrappers", "callbacks")
@@ -75,30 +75,14 @@ def read_items(texts: Iterable[str]) -> list[Item]:
 
 def items_of_mapping(overrides: Mapping[str, Any]) -> list[Item]:
     """Takes overrides as Python values by dotted path."""
-    return [Item(key, value, "set", f"{key}={_as_text(value)}") for key, value in overrides.items()]
-
-
-def _as_text(value: Any) -> str:
-    """A value as one would type it in an override."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_as_text(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_as_text(entry) for entry in value) + "]"
-    if isinstance(value, Enum):
-        return value.name
-    text = str(value)
-    if isinstance(value, str) and not re.fullmatch(r"[\w./~@+-]+", text):
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return text
+    return [Item(key, value, "set", f"{key}={as_text(value)}") for key, value in overrides.items()]
 
 
 def _parse(text: str) -> Override:
     try:
         override: Override = OverridesParser.create().parse_override(text)
     except HydraException:
-        if "=" not in text and not text.startswith("~"):
+        if text.startswith("=") or ("=" not in text and not text.startswith("~")):
             raise UserError(f"{text!r} is no override: write <key>=<value>, such as env.name=CartPole-v1.") from None
         key = text.partition("=")[0]
         raise UserError(f"{text!r} cannot be read. Quote special characters: \"{key}='value'\".") from None
@@ -137,7 +121,10 @@ def expand_sweeps(texts: Sequence[str]) -> list[list[str]]:
         override = _parse(text)
         if override.is_sweep_override() and not _is_list_choice(override):
             key = override.get_key_element()
-            alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            try:
+                alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            except HydraException:
+                raise UserError(f"{text}: only lists, choice(...) and range(...) can be run one by one.") from None
         else:
             alternatives.append([text])
     return [list(job) for job in product(*alternatives)]
@@ -152,6 +139,8 @@ def normalise(items: Iterable[Item]) -> Normalised:
     result = Normalised({}, {}, [], [])
     for item in items:
         group, _, package = item.key.partition("@")
+        if package and (group != "model" or not NESTED_MODEL.fullmatch(package)):
+            raise UserError(f"{item.text}: '@' can only choose a model for an actor. Write {group}=<name>.")
         if package:
             result.nested.append((group, package, str(item.value)))
         elif NESTED_MODEL.fullmatch(item.key) and isinstance(item.value, str):
@@ -159,7 +148,12 @@ def normalise(items: Iterable[Item]) -> Normalised:
         elif group not in GROUPS and group != EXPERIMENT:
             result.values.append(item)
         elif item.operation == "delete":
-            result.choices[group] = []
+            if group not in (*LIST_GROUPS, EXPERIMENT):
+                raise UserError(f"{item.text}: a run needs one {GROUPS[group]}; choose another with {group}=<name>.")
+            if item.value is None:
+                result.choices[group] = []
+            else:
+                result.values.append(replace(item, key=f"{group}.{item.value}"))
         elif item.operation == "add" and group in LIST_GROUPS:
             result.appended.setdefault(group, []).extend(_names(item))
         else:

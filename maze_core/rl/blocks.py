@@ -22,7 +22,7 @@ class DenseSpec:
     Its input are the leaves of the encoded observation, flattened side by side.
 
     Args:
-        layers: From input to output; the activation stands between them, not after the last.
+        layers: From input to output, each with a bias; the activation stands between them, not after the last.
         activation: The non-linearity.
         output_sizes: How the output of the last layer is cut into heads, in order.
     """
@@ -73,7 +73,7 @@ class Dense(nn.Module):
 
 def concat_leaves(observation: Mapping[str, Any]) -> torch.Tensor:
     """All leaves of an encoded observation flattened side by side, [B, n]."""
-    return torch.cat([leaf.flatten(1) for leaf in leaves(observation)], dim=1)
+    return torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves(observation)], dim=1)
 
 
 def split_heads(outputs: torch.Tensor, output_sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:

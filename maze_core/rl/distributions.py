@@ -58,7 +58,8 @@ class CategoricalHead:
     def mode(self, outputs: NDArray[np.float32], mask: NDArray[np.int8] | None) -> NDArray[Any]:
         """The choice with the largest logit among those allowed."""
         if mask is not None:
-            outputs = np.where(mask, outputs, -np.inf)
+            lowest = np.finfo(np.float32).min  # an allowed choice is never below a forbidden one
+            outputs = np.where(mask, np.maximum(outputs, lowest), -np.inf)
         if len(self._sizes) == 1:
             choices = outputs.argmax(axis=1)[:, None]
         else:
@@ -177,6 +178,8 @@ def mask_of(mask: Any, path: str) -> NDArray[np.int8] | None:
 def _action_leaves(space: spaces.Space[Any], path: str) -> Iterator[tuple[str, spaces.Space[Any]]]:
     if isinstance(space, spaces.Dict):
         for key, sub in space.spaces.items():
+            if "/" in str(key):
+                raise UserError(f"the action key {key!r} contains '/', which separates the keys of nested actions.")
             yield from _action_leaves(sub, f"{path}/{key}" if path else str(key))
     elif isinstance(space, spaces.Tuple):
         for index, sub in enumerate(space.spaces):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maze_core.errors import EnvFaultError, NonFiniteError
+from maze_core.errors import EmptyMaskError, EnvFaultError, NonFiniteError
 from maze_core.rl.actors import Actors, Rows, Turn
 from maze_core.rl.vector_env import AnyVectorEnv, reset_envs
 
@@ -72,8 +72,9 @@ def run_episodes(
         decisions = []
         try:
             turns = actors.turns(observation, rows, live)
-        except EnvFaultError as error:
-            raise EnvFaultError(f"{error}, in env step {lengths.max()} of the episodes with seeds {seeds}") from None
+        except EmptyMaskError as error:
+            where = f"in env step {lengths[error.env]} of the episode with seed {seeds[error.env]}"
+            raise EnvFaultError(f"{error}, {where}") from None
         for turn in turns:
             actions = act(turn)
             if observe is not None:

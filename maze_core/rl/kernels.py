@@ -213,7 +213,9 @@ class _AutogradPopulation:
         for name, parameter in kernel.policy.named_parameters():
             _, key, inner = name.split(".", 2)
             block = parameters[:, position : position + parameter.numel()]
-            self._parameters[key][inner] = block.reshape(-1, *parameter.shape)
+            # A gathered block is contiguous, so this one must be too: strides change the bits.
+            shaped = block.reshape(-1, *parameter.shape)
+            self._parameters[key][inner] = shaped.clone(memory_format=torch.contiguous_format)
             position += parameter.numel()
 
     def act(self, turn: Turn) -> Any:

@@ -24,8 +24,10 @@ class Streams:
         self.root = root
 
     def generator(self, name: str, *counters: int) -> np.random.Generator:
-        """Returns a fresh generator for this name and these counters."""
-        entropy = (self.root, zlib.crc32(name.encode()), *counters)
+        """Returns a fresh generator for this name and these counters, each 0 to 2**64 - 1."""
+        # Fixed width, and their number first: SeedSequence would take (1,) and (1, 0) for the same.
+        words = [word for counter in counters for word in (counter & 0xFFFFFFFF, counter >> 32)]
+        entropy = (self.root, zlib.crc32(name.encode()), len(counters), *words)
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
     def episode_seeds(self, name: str, first: int, count: int) -> list[int]:

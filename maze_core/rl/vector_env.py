@@ -43,7 +43,7 @@ class InProcessVectorEnv(SyncVectorEnv):
     """
 
     def __init__(self, make_env: Callable[[], Env[Any, Any]], num_envs: int) -> None:
-        super().__init__([make_env] * num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+        super().__init__([lambda: _constructed(make_env)] * num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
         self._idle = np.ones(num_envs, bool)
         self._seeds: list[int | None] = [None] * num_envs
 
@@ -101,6 +101,15 @@ class InProcessVectorEnv(SyncVectorEnv):
         return EnvFaultError(
             f"env {name!r} raised {type(error).__name__} in {doing} (episode seed {self._seeds[index]}): {error}"
         )
+
+
+def _constructed(make_env: Callable[[], Env[Any, Any]]) -> Env[Any, Any]:
+    try:
+        return make_env()
+    except MazeError:
+        raise
+    except Exception as error:
+        raise EnvFaultError(f"the env raised {type(error).__name__} in its constructor: {error}") from error
 
 
 def check_vector_env(env: AnyVectorEnv, name: str) -> AnyVectorEnv:

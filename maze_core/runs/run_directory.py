@@ -45,22 +45,23 @@ class RunDirectory:
             UserError: If the requested directory exists.
             StorageError: If it cannot be made.
         """
-        try:
-            if requested is not None:
-                path = Path(requested).expanduser()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.mkdir()
-                return RunDirectory(path)
-            return RunDirectory(_new_below(Path("outputs") / name))
-        except FileExistsError:
+        path = None if requested is None else Path(requested).expanduser()
+        if path is not None and path.exists():
             raise UserError(
                 f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory; "
                 f"to start from the weights of that run, use input_dir={requested}."
-            ) from None
+            )
+        try:
+            if path is None:
+                return RunDirectory(_new_below(Path("outputs") / name))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()  # fails if another process was quicker
+            return RunDirectory(path)
         except OSError as error:
-            raise StorageError(
-                f"the run directory cannot be made: {error}. Name another one with run_dir=<path>."
-            ) from None
+            where = path or Path("outputs").absolute()
+            reason = f"{error.filename!r} is no directory" if isinstance(error, FileExistsError) else error.strerror
+            message = f"the run directory cannot be made: {where}: {reason}. Name another place with run_dir=<path>."
+            raise StorageError(message) from None
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file.
@@ -124,7 +125,8 @@ def read_weights(directory: str) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged or foreign file
-        raise NothingUsableError(f"{path} holds no weights: {str(error).splitlines()[0]}") from None
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise NothingUsableError(f"{path} holds no weights: {reason}") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise NothingUsableError(f"{path} holds no weights: it is no mapping of tensors.")
     return state

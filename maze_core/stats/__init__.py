@@ -99,7 +99,7 @@ class ActionCounter:
     def observe(self, turn: Turn, actions: Any, live: NDArray[np.bool_]) -> None:
         """Takes the actions of one turn; rows that are not live do not count."""
         space = self._actors.by_key[turn.step_key].action_space
-        for group, name, values in _parts(space, actions, "action"):
+        for group, name, values in _parts(space, actions, ""):
             path = f"{group}/action/{turn.step_key}/{name}"
             self._values.setdefault(path, []).append(np.array(values)[live])
 
@@ -111,9 +111,10 @@ class ActionCounter:
 def _parts(space: spaces.Space[Any], actions: Any, name: str) -> list[tuple[str, str, Any]]:
     """The scalar parts of a batch of actions, as (group, name, values [B])."""
     if isinstance(space, spaces.Dict):
-        return [part for key, sub in space.spaces.items() for part in _parts(sub, actions[key], key)]
+        return [part for key, sub in space.spaces.items() for part in _parts(sub, actions[key], _join(name, key))]
     if isinstance(space, spaces.Tuple):
-        return [part for i, sub in enumerate(space.spaces) for part in _parts(sub, actions[i], f"{name}_{i}")]
+        return [part for i, sub in enumerate(space.spaces) for part in _parts(sub, actions[i], _join(name, str(i)))]
+    name = name or "action"
     group = {spaces.Box: "BoxActionEvents", spaces.MultiBinary: "BinaryActionEvents"}
     kind = group.get(type(space), "DiscreteActionEvents")
     if np.ndim(actions) == 1:
@@ -122,6 +123,10 @@ def _parts(space: spaces.Space[Any], actions: Any, name: str) -> list[tuple[str,
     if flat.shape[1] == 1:
         return [(kind, name, flat[:, 0])]
     return [(kind, f"{name}_{column}", flat[:, column]) for column in range(flat.shape[1])]
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}/{key}" if path else key
 
 
 def trainer_statistics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

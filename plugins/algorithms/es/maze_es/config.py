@@ -47,7 +47,12 @@ class ESConfig:
 
     def __post_init__(self) -> None:
         n = self.n_rollouts_per_update
-        require(self, "n_rollouts_per_update", n >= 2 and n % (1 + self.antithetic) == 0, "an even number >= 2")
+        require(
+            self,
+            "n_rollouts_per_update",
+            n >= 2 and n % (1 + self.antithetic) == 0,
+            "a whole number >= 2, even with antithetic pairs",
+        )
         require(self, "min_env_steps_per_update", self.min_env_steps_per_update >= 0, "a whole number >= 0")
         require(self, "noise_stddev", 0 < self.noise_stddev < math.inf, "a finite number > 0")
         require(self, "lr", 0 < self.lr < math.inf, "a finite number > 0")

@@ -114,8 +114,8 @@ def tell(state: ESState, config: ESConfig, members: Float32, fitness: NDArray[np
     beta1, beta2 = ADAM_BETAS
     first: Float32 = beta1 * state.first_moment + (1 - beta1) * ascent
     second: Float32 = beta2 * state.second_moment + (1 - beta2) * ascent**2
-    rate = config.lr * np.sqrt(1 - beta2**generation) / (1 - beta1**generation)
-    step = np.float32(rate) * first / (np.sqrt(second) + np.float32(ADAM_EPSILON))
+    scale = np.sqrt(second / np.float32(1 - beta2**generation)) + np.float32(ADAM_EPSILON)
+    step = np.float32(config.lr / (1 - beta1**generation)) * first / scale
     return ESState((state.mean + step).astype(np.float32, copy=False), first, second, generation), ascent
 
 

@@ -41,7 +41,8 @@ def resolve(config: GymEnvConfig) -> list[str]:
     if successor is None or (version is not None and newest is not None and version > newest):
         raise UserError(_unknown_id(namespace, name, requested, successor))
     config.name = requested.replace(env_id, successor)
-    return [f"{env_id} is retired; running its successor {successor}."]
+    why = "names no version; running the newest one," if version is None else "is retired; running its successor"
+    return [f"{env_id} {why} {successor}."]
 
 
 def _parse(env_id: str) -> tuple[str | None, str, int | None]:
@@ -93,7 +94,8 @@ def make_env(config: GymEnvConfig) -> gymnasium.Env[Any, Any]:
         raise UserError(f"env {config.name!r} cannot be used: {' '.join(str(problem).split())}") from problem
     except TypeError as problem:
         if "argument" in str(problem):
-            raise UserError(f"env {config.name!r} does not take env.kwargs={config.kwargs}: {problem}.") from problem
+            reason = str(problem).partition(" was raised")[0].partition(") ")[2]
+            raise UserError(f"env {config.name!r} does not take env.kwargs={config.kwargs}: {reason}.") from problem
         raise
     except Exception as problem:
         raise EnvFaultError(
@@ -114,9 +116,12 @@ def make_native_vector_env(config: GymEnvConfig, num_envs: int) -> VectorEnv[Any
     Only forms that take one seed per env and equal the scalar env bit for bit are used; of
     Gymnasium's own that is CartPole, by the subclass here.
     """
-    spec = gymnasium.spec(config.name) if config.name in registration.registry else None
-    if spec is None or spec.entry_point != CARTPOLE_ENTRY_POINT or set(config.kwargs) - {"sutton_barto_reward"}:
+    spec = registration.registry.get(config.name)
+    if spec is None or spec.entry_point != CARTPOLE_ENTRY_POINT or spec.additional_wrappers:
         return None
-    env = SeededCartPoleVectorEnv(num_envs, spec.max_episode_steps or 500, **config.kwargs)
+    kwargs = {**spec.kwargs, **config.kwargs}
+    if spec.max_episode_steps is None or set(kwargs) - {"sutton_barto_reward"}:
+        return None
+    env = SeededCartPoleVectorEnv(num_envs, spec.max_episode_steps, **kwargs)
     env.spec = spec
     return env

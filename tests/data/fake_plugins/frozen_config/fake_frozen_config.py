@@ -1,0 +1,15 @@
+"""Its config is frozen."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True, frozen=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_frozen", summary="A fake.", config=Config, build="fake:nothing")

@@ -1,0 +1,15 @@
+"""A plugin that works."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_good", summary="A fake.", config=Config, build="fake:nothing")

@@ -1,0 +1,3 @@
+"""It raises whatever it likes at its import."""
+
+{}["missing"]

@@ -1,0 +1,15 @@
+"""It forgets `build`."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_unbuilt", summary="A fake.", config=Config)

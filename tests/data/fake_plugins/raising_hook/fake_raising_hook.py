@@ -1,0 +1,16 @@
+"""Its hook raises half way."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_raising", summary="A fake.", config=Config, build="fake:nothing")
+    raise RuntimeError("half way")

@@ -1,0 +1,3 @@
+"""It ends the program at its import."""
+
+raise SystemExit(3)

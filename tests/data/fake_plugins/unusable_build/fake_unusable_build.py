@@ -1,0 +1,15 @@
+"""Its `build` is no path to an attribute."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_unusable", summary="A fake.", config=Config, build="nothing")
