@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,113 +163,127 @@ def compose(registry: Registry, request: ConfigRequest) -> Composition:
     for directory in request.config_dirs:
         if not directory.is_dir():
             raise UserError(f"--config-dir {directory}: there is no such directory.")
-    wanted = normalise(request.items)
     with _loader(registry, request.config_dirs) as loader:
-        _check_root(registry, request)
-        _check_options(registry, request, wanted)
-        _check_experiment(registry, loader, request, wanted)
-        _resolve_appended(registry, loader, request, wanted)
-        _check_nested(registry, loader, request, wanted)
-        composition = _load(registry, loader, request.config_name, wanted)
-    _order_lists(composition, wanted)
-    composition.values = wanted.values
-    return composition
+        return _Composer(registry, loader, request).compose()
 
 
-def _check_root(registry: Registry, request: ConfigRequest) -> None:
-    name = request.config_name.removesuffix(".yaml")
-    directories = [directory for _, directory in search_path(registry, request.config_dirs)]
-    if "/" in name or not any((directory / f"{name}.yaml").is_file() for directory in directories):
-        known = sorted({file.stem for directory in directories for file in directory.glob("*.yaml")})
-        raise UserError(f"--config-name {name}: there is no {name}.yaml. Known: {', '.join(known)}.")
+class _Composer:
+    """One composition: checks what was asked for, lets Hydra compose it, puts lists into order.
 
+    Args:
+        registry: All specs.
+        loader: Hydra's loader, which sees them.
+        request: What to compose.
+    """
 
-def _check_options(registry: Registry, request: ConfigRequest, wanted: Normalised) -> None:
-    chosen = [(group, name) for group, names in [*wanted.choices.items(), *wanted.appended.items()] for name in names]
-    for group, name in chosen + [(group, name) for group, _, name in wanted.nested]:
-        known = [source.name for source in group_options(registry, request.config_dirs, group)]
-        if name not in known:
-            raise UserError(registry.explain_missing(GROUPS.get(group, group), name, known))
+    def __init__(self, registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest) -> None:
+        self.registry, self.loader, self.request = registry, loader, request
+        self.wanted = normalise(request.items)
 
+    def compose(self) -> Composition:
+        """Checks and composes."""
+        self._check_root()
+        self._check_options()
+        self._check_experiment()
+        self._resolve_appended()
+        self._check_nested()
+        composition = self._load(self.wanted.choices, self.wanted.nested)
+        _order_lists(composition, self.wanted)
+        composition.values = self.wanted.values
+        return composition
 
-def _check_experiment(registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
-    """Refuses an experiment whose fields would silently be carried into another option."""
-    names = wanted.choices.get(EXPERIMENT, [])
-    others = [group for group in wanted.choices if group != EXPERIMENT]
-    if not names or not others:
-        return
-    alone = _load(registry, loader, request.config_name, Normalised({EXPERIMENT: names}, {}, [], []))
-    content: Any = getattr(loader.repository.load_config(f"{EXPERIMENT}/{names[0]}"), "config", {})
-    for group in others:
-        fields = content.get(group)
-        own, chosen = alone.choices.get(group), wanted.choices[group]
-        if isinstance(fields, DictConfig) and own != (chosen if group in LIST_GROUPS else chosen[0]):
-            keys = ", ".join(f"{group}.{key!s}" for key in fields)
-            raise UserError(
-                f"experiment {names[0]!r} sets {keys} for {group}={own}, and the command line selects "
-                f"{group}={','.join(chosen)}. Leave out one of the two."
-            )
+    def _check_root(self) -> None:
+        name = self.request.config_name.removesuffix(".yaml")
+        directories = [directory for _, directory in search_path(self.registry, self.request.config_dirs)]
+        if "/" in name or not any((directory / f"{name}.yaml").is_file() for directory in directories):
+            known = sorted({file.stem for directory in directories for file in directory.glob("*.yaml")})
+            raise UserError(f"--config-name {name}: there is no {name}.yaml. Known: {', '.join(known)}.")
 
+    def _check_options(self) -> None:
+        wanted = self.wanted
+        lists = [*wanted.choices.items(), *wanted.appended.items()]
+        chosen = [(group, name) for group, names in lists for name in names]
+        for group, name in chosen + [(group, name) for group, _, name in wanted.nested]:
+            known = [source.name for source in group_options(self.registry, self.request.config_dirs, group)]
+            if name not in known:
+                raise UserError(self.registry.explain_missing(GROUPS.get(group, group), name, known))
 
-def _resolve_appended(registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
-    if not wanted.appended:
-        return
-    base = Normalised({g: n for g, n in wanted.choices.items() if g not in wanted.appended}, {}, [], [])
-    choices = _load(registry, loader, request.config_name, base).choices
-    for group, names in wanted.appended.items():
-        wanted.choices[group] = [*wanted.choices.get(group, choices.get(group) or []), *names]
+    def _check_experiment(self) -> None:
+        """Refuses an experiment whose fields would silently be carried into another option."""
+        names = self.wanted.choices.get(EXPERIMENT, [])
+        others = [group for group in self.wanted.choices if group != EXPERIMENT]
+        if not names or not others:
+            return
+        alone = self._load({EXPERIMENT: names})
+        content: Any = getattr(self.loader.repository.load_config(f"{EXPERIMENT}/{names[0]}"), "config", {})
+        for group in others:
+            fields = content.get(group)
+            own, chosen = alone.choices.get(group), self.wanted.choices[group]
+            if isinstance(fields, DictConfig) and own != (chosen if group in LIST_GROUPS else chosen[0]):
+                keys = ", ".join(f"{group}.{key!s}" for key in fields)
+                raise UserError(
+                    f"experiment {names[0]!r} sets {keys} for {group}={own}, and the command line selects "
+                    f"{group}={','.join(chosen)}. Leave out one of the two."
+                )
 
+    def _resolve_appended(self) -> None:
+        """Turns options that are appended into the whole list."""
+        wanted = self.wanted
+        if not wanted.appended:
+            return
+        base = self._load({group: names for group, names in wanted.choices.items() if group not in wanted.appended})
+        for group, names in wanted.appended.items():
+            wanted.choices[group] = [*wanted.choices.get(group, base.choices[group]), *names]
 
-def _check_nested(registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest, wanted: Normalised) -> None:
-    """Refuses a model for one actor where the chosen model has no such place."""
-    if not wanted.nested:
-        return
-    base = _load(registry, loader, request.config_name, Normalised(wanted.choices, {}, [], []))
-    for _, path, name in wanted.nested:
-        top, field, *_ = path.split(".")
-        if field not in (base.cfg.get(top) or ()):
-            choice = base.choices.get(top)
-            raise ConfigError(
-                f"{path}={name}: {top}={choice} has no {field!r}. Add model=per_actor to give actors models."
-            )
+    def _check_nested(self) -> None:
+        """Refuses a model for one actor where the chosen model has no such place."""
+        if not self.wanted.nested:
+            return
+        base = self._load(self.wanted.choices)
+        for _, path, name in self.wanted.nested:
+            top, field_name, *_ = path.split(".")
+            if field_name not in (base.cfg.get(top) or ()):
+                raise ConfigError(
+                    f"{path}={name}: {top}={base.choices.get(top)} has no {field_name!r}. "
+                    "Add model=per_actor to give actors models."
+                )
 
-
-def _load(registry: Registry, loader: ConfigLoaderImpl, config_name: str, wanted: Normalised) -> Composition:
-    groups = [line for group, names in wanted.choices.items() for line in group_overrides(group, names)]
-    nested = [f"{group}@{path}={name}" for group, path, name in wanted.nested]
-    try:
+    def _load(self, choices: Mapping[str, Sequence[str]], nested: Sequence[tuple[str, str, str]] = ()) -> Composition:
+        """Composes with Hydra, whose errors become sentences."""
+        name = self.request.config_name
+        groups = [line for group, names in choices.items() for line in group_overrides(group, names)]
+        below = [f"{group}@{path}={option}" for group, path, option in nested]
         try:
-            cfg, choices = _load_once(loader, config_name, groups + nested)
-        except ConfigCompositionException:
-            if not nested:
-                raise
-            cfg, choices = _load_once(loader, config_name, groups + [f"+{line}" for line in nested])
-    except MissingConfigException as error:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        if group in GROUPS:
-            reason = registry.explain_missing(GROUPS[group], name)
-            raise UserError(f"the configuration {config_name!r} cannot be composed: {reason}") from error
-        raise ConfigError(f"the configuration {config_name!r} cannot be composed: {_reason(error)}") from error
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"the configuration {config_name!r} cannot be composed: {_reason(error)}") from error
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return Composition(cfg, choices)
+            try:
+                return self._load_once(groups + below)
+            except ConfigCompositionException:
+                if not below:
+                    raise
+                return self._load_once(groups + [f"+{line}" for line in below])  # not in the preset so far
+        except MissingConfigException as error:
+            group, _, missing = str(error.missing_cfg_file).rpartition("/")
+            known = group in GROUPS
+            reason = self.registry.explain_missing(GROUPS[group], missing) if known else _reason(error)
+            raise ConfigError(f"the configuration {name!r} cannot be composed: {reason}") from error
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+            raise ConfigError(f"the configuration {name!r} cannot be composed: {_reason(error)}") from error
 
-
-def _load_once(loader: ConfigLoaderImpl, config_name: str, overrides: list[str]) -> tuple[DictConfig, dict[str, Any]]:
-    """Composes, and finds which options were chosen; Hydra itself does not tell those of lists."""
-    cfg = loader.load_configuration(config_name, overrides, run_mode=RunMode.RUN, from_shell=False)
-    choices = {group: cfg.hydra.runtime.choices.get(group) for group in (*GROUPS, EXPERIMENT)}
-    entries = loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults
-    for group in LIST_GROUPS:
-        prefix = f"{group}/"
-        choices[group] = [
-            str(entry.config_path).removeprefix(prefix)
-            for entry in entries
-            if str(entry.config_path).startswith(prefix) and not str(entry.parent).startswith(prefix)
-        ]
-    return cfg, choices
+    def _load_once(self, overrides: list[str]) -> Composition:
+        """Composes, and finds which options were chosen; Hydra itself does not tell those of lists."""
+        name = self.request.config_name
+        cfg = self.loader.load_configuration(name, overrides, run_mode=RunMode.RUN, from_shell=False)
+        choices = {group: cfg.hydra.runtime.choices.get(group) for group in (*GROUPS, EXPERIMENT)}
+        entries = self.loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults
+        for group in LIST_GROUPS:
+            prefix = f"{group}/"
+            choices[group] = [
+                str(entry.config_path).removeprefix(prefix)
+                for entry in entries
+                if str(entry.config_path).startswith(prefix) and not str(entry.parent).startswith(prefix)
+            ]
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return Composition(cfg, choices)
 
 
 def _reason(error: BaseException) -> str:
