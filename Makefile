@@ -18,7 +18,7 @@ $(VENV)/.installed: requirements.txt setup.cfg $(wildcard plugins/*/*/setup.cfg)
 		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	touch $@
 
 train: install  ## Train the default: evolution strategies on CartPole-v1.

@@ -74,9 +74,7 @@ class LinearConfig:
 class Linear(nn.Module):
     """Maps all observations, side by side, linearly to all outputs."""
 
-    def __init__(
-        self, config: LinearConfig, observation_space: spaces.Dict, output_sizes: Mapping[str, int]
-    ) -> None:
+    def __init__(self, config: LinearConfig, observation_space: spaces.Dict, output_sizes: Mapping[str, int]) -> None:
         super().__init__()
         self.output_sizes = dict(output_sizes)
         self.layer = nn.Linear(flat_size(observation_space), sum(self.output_sizes.values()), bias=config.bias)
