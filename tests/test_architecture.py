@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = {
     "errors": 0, "specs": 0, "protocols": 0, "hookspecs": 0, "enums": 0, "run_config": 0, "field_docs": 0,
-    "rl": 1, "stats": 1, "plugins": 1, "registry": 1,
+    "rl": 1, "stats": 1, "plugins": 1, "registry": 1, "presets": 1,
     "config": 2, "build": 2,
-    "runs": 3, "api": 3, "builtins": 3, "console": 3,
+    "runs": 3, "api": 3, "builtins": 3, "console": 3, "pictures": 3,
     "cli": 4,
 }  # fmt: skip
 HOMES = {
@@ -26,9 +26,10 @@ HOMES = {
     "yaml": ("maze_core/config/",),
     "click": ("maze_core/cli/",),
     "rich": ("maze_core/console.py",),
+    "matplotlib": ("maze_core/pictures.py",),
     "tensorboard": ("maze_core/builtins/tensorboard_callback.py",),
 }
-PUBLIC = {"maze_core", "maze_core.rl", "maze_core.stats", "maze_core.errors", "maze_core.enums"}
+PUBLIC = {"maze_core", "maze_core.rl", "maze_core.stats"}
 """What a plugin may import of the core."""
 
 HEAVY = ("torch", "gymnasium", "numpy", "hydra", "omegaconf")

@@ -6,8 +6,9 @@ import pytest
 
 from maze_core import RunContext
 from maze_core.api import load_registry
-from maze_core.config import ConfigRequest, configure, group_options
+from maze_core.config import ConfigRequest, configure
 from maze_core.config.overrides import LIST_GROUPS, items_of_mapping
+from maze_core.presets import group_options
 from maze_core.registry import GROUPS
 
 

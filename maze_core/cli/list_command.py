@@ -56,8 +56,8 @@ def _specs(registry: object, what: str) -> list[dict[str, str]]:
 
 
 def _presets(registry: object) -> list[dict[str, str]]:
-    from maze_core.config import group_options
     from maze_core.config.overrides import EXPERIMENT
+    from maze_core.presets import group_options
     from maze_core.registry import GROUPS, Registry
 
     assert isinstance(registry, Registry)

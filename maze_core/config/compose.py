@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import maze_conf
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -38,13 +37,13 @@ from maze_core.config.overrides import (
     normalise,
 )
 from maze_core.errors import ConfigError, UserError
+from maze_core.presets import group_options, search_path
 from maze_core.registry import GROUPS, Registry
 from maze_core.run_config import TrainingConfig
 
-__all__ = ["ConfigRequest", "ConfigSource", "check_specs", "compose", "expand_sweeps", "group_options"]
+__all__ = ["ConfigRequest", "check_specs", "compose", "expand_sweeps"]
 
 LOCK = threading.RLock()
-CORE_CONF = Path(str(maze_conf.__file__)).parent
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,6 @@ class ConfigRequest:
     config_dirs: Sequence[Path] = ()
 
 
-@dataclass(frozen=True)
-class ConfigSource:
-    """Where an option of a group comes from.
-
-    Args:
-        name: What users write.
-        file: The preset's file; empty if a plugin's code registers it.
-        provider: Plugin or directory that brings it.
-    """
-
-    name: str
-    file: str
-    provider: str
-
-
 @dataclass
 class Composition:
     """A composed configuration.
@@ -90,14 +74,6 @@ class Composition:
     cfg: DictConfig
     choices: dict[str, Any]
     values: list[Item] = field(default_factory=list)
-
-
-def search_path(registry: Registry, config_dirs: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Config directories with their providers, first wins: user, local projects, core, packages."""
-    local = [(p.name, p.conf_dir) for p in registry.plugins if p.conf_dir and p.origin not in ("core", "package")]
-    packages = [(p.name, p.conf_dir) for p in registry.plugins if p.conf_dir and p.origin == "package"]
-    users = [("--config-dir", directory) for directory in config_dirs]
-    return [*users, *local, ("maze-core", CORE_CONF), *packages]
 
 
 @contextlib.contextmanager
@@ -138,18 +114,6 @@ def check_specs(registry: Registry) -> None:
     """Takes specs whose config no configuration could hold out of use."""
     with _loader(registry, ()):
         pass
-
-
-def group_options(registry: Registry, config_dirs: Sequence[Path], group: str) -> list[ConfigSource]:
-    """All options of a group, presets included, sorted by name."""
-    found = {
-        spec.name: ConfigSource(spec.name, "", registry.owner(spec).name)
-        for spec in registry.specs(GROUPS.get(group, ""))
-    }
-    for provider, directory in reversed(search_path(registry, config_dirs)):
-        for file in sorted((directory / group).glob("*.yaml")):
-            found[file.stem] = ConfigSource(file.stem, str(file), provider)
-    return sorted(found.values(), key=lambda source: source.name)
 
 
 def compose(registry: Registry, request: ConfigRequest) -> Composition:
