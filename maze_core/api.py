@@ -11,11 +11,10 @@ import numpy as np
 
 from maze_core.build import BuiltRun, EnvFactory, build_run
 from maze_core.config import ConfigRequest, configure
-from maze_core.config.overrides import LIST_GROUPS, Item, items_of_mapping, read_items
+from maze_core.config.overrides import Item, items_of_mapping, read_items
 from maze_core.errors import UserError
-from maze_core.plugins import PluginSources, load_plugins
 from maze_core.protocols import RunInfo, RunSummary, Trainer
-from maze_core.registry import Registry
+from maze_core.registry import LIST_GROUPS, load_registry
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
@@ -75,13 +74,13 @@ class RunContext:
         runner: Choice = None,
         callbacks: Choice = None,
         experiment: str | None = None,
-        overrides: Mapping[str, Any] | Sequence[str] = (),
+        overrides: Mapping[str, Any] | Sequence[str] | str = (),
         config_name: str = "conf_train",
         config_dir: str | Path | None = None,
         seed: int | None = None,
         run_dir: str | Path | None = None,
         input_dir: str | Path | None = None,
-        plugins: Sequence[str] = (),
+        plugins: Sequence[str] | str = (),
         local_plugins: bool = True,
         silent: bool = False,
     ) -> None:
@@ -89,24 +88,19 @@ class RunContext:
             "experiment": experiment, "env": env, "wrappers": wrappers, "model": model,
             "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
         }  # fmt: skip
-        arguments = [item for group, choice in groups.items() for item in _group_items(group, choice)]
         fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
-        arguments += items_of_mapping({key: _plain(value) for key, value in fields.items() if value is not None})
-        named = items_of_mapping(overrides) if isinstance(overrides, Mapping) else read_items(overrides)
-        _refuse_contradictions(arguments, named)
-        items = arguments + named
+        items = _all_items(groups, {key: value for key, value in fields.items() if value is not None}, overrides)
+        plugins = [plugins] if isinstance(plugins, str) else list(plugins)
         self.registry = load_registry(plugins, local_plugins)
         directories = () if config_dir is None else (Path(config_dir),)
         self._configured = configure(self.registry, ConfigRequest(config_name, items, directories))
         if self._configured.config.seed is None:
             self._configured.set("seed", draw_root_seed())
-        console = self._configured.config.callbacks.get("console")
-        if silent and console is not None:
-            console.terminal = False
+        if silent and "console" in self._configured.config.callbacks:
+            self._configured.config.callbacks["console"].terminal = False
         self._overrides = [item.text for item in items]
-        options = [word for plugin in plugins for word in ("--plugin", plugin)]
-        options += [] if local_plugins else ["--no-local"]
-        self._command = _command(config_name, directories, options, self._overrides)
+        self._command = _command(config_name, directories, plugins, local_plugins, self._overrides)
+        self._closed = False
         self._built: BuiltRun | None = None
         self._loop: TrainingLoop | None = None
 
@@ -119,6 +113,7 @@ class RunContext:
         Raises:
             MazeError: If something cannot be built, an env fails, or numbers stop being finite.
         """
+        self._build()
         if self._loop is None:
             self._loop = self._start()
         return self._loop.run(n_epochs)
@@ -142,6 +137,8 @@ class RunContext:
         return TrainingLoop(built, config.runner, directory)
 
     def _build(self) -> BuiltRun:
+        if self._closed:
+            raise UserError("this RunContext is closed; make a new one.")
         if self._built is None:
             input_dir = self._configured.config.input_dir
             weights = None if input_dir is None else read_weights(input_dir)
@@ -176,14 +173,20 @@ class RunContext:
             A member of the action space; for a structured env of the acting actor's.
 
         Raises:
+            UserError: If the observation does not fit the space.
             EnvFaultError: If the mask allows nothing.
         """
         kernel = self._build().workspace.kernel
-        turn = kernel.policy.actors.turns(repeat(observation, 1), None, np.ones(1, bool))[0]
-        return unbatch(kernel.act(turn), 0)
+        try:
+            turn = kernel.policy.actors.turns(repeat(observation, 1), None, np.ones(1, bool))[0]
+            return unbatch(kernel.act(turn), 0)
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            space = self.env_factory().observation_space
+            raise UserError(f"the observation does not fit the space {space}: {error}") from error
 
     def close(self) -> None:
         """Closes envs and loggers; ``with RunContext(...) as rc:`` does it at the end."""
+        self._closed = True
         if self._built is not None:
             self._built.close()
 
@@ -231,20 +234,11 @@ class RunContext:
         return self._loop.train_s if self._loop is not None else 0.0
 
 
-def load_registry(plugins: Sequence[str] = (), local_plugins: bool = True) -> Registry:
-    """Loads all plugins.
-
-    Args:
-        plugins: Modules, files or folders, besides the installed packages.
-        local_plugins: Whether ``maze_plugins.py`` in the current directory is loaded.
-    """
-    return Registry(load_plugins(PluginSources(named=plugins, local_dir=Path.cwd() if local_plugins else None)))
-
-
 def _group_items(group: str, choice: Choice) -> list[Item]:
     """The overrides that a group's argument stands for."""
     if choice is None:
         return []
+    _check_choice(group, choice)
     names = [choice] if isinstance(choice, str) else list(choice)
     value: Any = names if group in LIST_GROUPS else names[0] if len(names) == 1 else names
     items = [Item(group, value, "set", f"{group}={','.join(names) if names else '[]'}")]
@@ -258,19 +252,35 @@ def _group_items(group: str, choice: Choice) -> list[Item]:
     return items
 
 
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+def _check_choice(group: str, choice: object) -> None:
+    options = choice.values() if isinstance(choice, Mapping) else ()
+    names = [choice] if isinstance(choice, str) else choice
+    is_list = isinstance(names, (Mapping, list, tuple)) and all(isinstance(name, str) for name in names)
+    if not is_list or not all(isinstance(fields, Mapping) for fields in options):
+        raise UserError(f"{group}={choice!r} is not allowed: give a name, or {{name: {{field: value}}}}.")
 
 
-def _refuse_contradictions(arguments: Sequence[Item], overrides: Sequence[Item]) -> None:
+def _all_items(
+    groups: Mapping[str, Choice], fields: Mapping[str, Any], overrides: Mapping[str, Any] | Sequence[str] | str
+) -> list[Item]:
+    """All arguments as overrides; one that is given twice must say the same."""
+    arguments = [item for group, choice in groups.items() for item in _group_items(group, choice)]
+    arguments += items_of_mapping(fields)
+    texts = [overrides] if isinstance(overrides, str) else overrides
+    named = items_of_mapping(texts) if isinstance(texts, Mapping) else read_items(texts)
     given = {item.key: item for item in arguments}
-    for item in overrides:
+    for item in named:
         other = given.get(item.key)
         if other is not None and other.value != item.value:
             raise UserError(f"{item.key} is given twice: {other.text} as an argument, and {item.text} in overrides.")
+    return arguments + named
 
 
-def _command(config_name: str, directories: Sequence[Path], options: Sequence[str], overrides: Sequence[str]) -> str:
-    root = [] if config_name == "conf_train" else ["--config-name", config_name]
-    root += [word for directory in directories for word in ("--config-dir", str(directory))]
-    return shlex.join(["maze", "train", *root, *options, *overrides])
+def _command(
+    config_name: str, directories: Sequence[Path], plugins: Sequence[str], local_plugins: bool, overrides: Sequence[str]
+) -> str:
+    words = [] if config_name == "conf_train" else ["--config-name", config_name]
+    words += [word for directory in directories for word in ("--config-dir", str(directory))]
+    words += [word for plugin in plugins for word in ("--plugin", plugin)]
+    words += [] if local_plugins else ["--no-local"]
+    return shlex.join(["maze", "train", *words, *overrides])

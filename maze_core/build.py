@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import torch
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 from torch import nn
 
 from maze_core.config import Configured
@@ -15,13 +17,13 @@ from maze_core.enums import BoxDistribution
 from maze_core.errors import EnvFaultError, MazeError, NothingUsableError, UserError
 from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
 from maze_core.registry import Registry
-from maze_core.rl.actors import Actors
+from maze_core.rl.actors import Actors, is_structured
 from maze_core.rl.kernels import Kernel, make_kernel
 from maze_core.rl.policy import Policy, take_weights
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, check_vector_env
 from maze_core.run_config import PerActorConfig, TrainingConfig
-from maze_core.specs import EnvSpec, ModelSpec, WrapperSpec, resolve_build
+from maze_core.specs import Build, EnvSpec, ModelSpec, WrapperSpec, resolve_build
 
 
 class EnvFactory:
@@ -36,20 +38,29 @@ class EnvFactory:
     def __init__(self, spec: EnvSpec, config: Any, wrappers: list[tuple[WrapperSpec, Any]]) -> None:
         self.spec, self.config, self.wrappers = spec, config, wrappers
 
-    def __call__(self) -> gymnasium.Env[Any, Any]:
+    def __call__(self, training: bool = True) -> gymnasium.Env[Any, Any]:
         """Builds one env.
+
+        Args:
+            training: False leaves out the wrappers that only shape what is learned from.
 
         Raises:
             EnvFaultError: If its constructor or that of a wrapper raises.
+            UserError: If a Gymnasium wrapper would count the sub-steps of a structured env.
         """
-        env = self._guarded(self.spec, self.config)
-        for spec, config in self.wrappers:
-            env = self._guarded(spec, env, config)
+        env = self._guarded(self.spec, self.spec.build, self.config)
+        for spec, config in self._wrappers(training):
+            env = self._guarded(spec, spec.build, env, config)
+        _refuse_counting_wrappers(env, self.spec.name)
         return env  # type: ignore[no-any-return]
 
-    def _guarded(self, spec: EnvSpec | WrapperSpec, *args: Any) -> Any:
+    def _wrappers(self, training: bool) -> list[tuple[WrapperSpec, Any]]:
+        return [(spec, config) for spec, config in self.wrappers if training or not spec.training_only]
+
+    def _guarded(self, spec: EnvSpec | WrapperSpec, build: Build, *args: Any) -> Any:
+        function = resolve_build(build)
         try:
-            return resolve_build(spec.build)(*args)
+            return function(*args)
         except MazeError:
             raise
         except Exception as error:
@@ -57,16 +68,31 @@ class EnvFactory:
                 f"{spec.kind} {spec.name!r} raised {type(error).__name__} in its constructor: {error}"
             ) from error
 
-    def vector(self, num_envs: int) -> AnyVectorEnv:
+    def vector(self, num_envs: int, training: bool = True) -> AnyVectorEnv:
         """Builds `num_envs` copies: the env's own vector form where it and all wrappers have one."""
-        if self.spec.build_vector is not None and all(spec.build_vector for spec, _ in self.wrappers):
-            env = resolve_build(self.spec.build_vector)(self.config, num_envs)
+        wrappers = self._wrappers(training)
+        if self.spec.build_vector is not None and all(spec.build_vector for spec, _ in wrappers):
+            env = self._guarded(self.spec, self.spec.build_vector, self.config, num_envs)
             if env is not None:
-                for spec, config in self.wrappers:
+                for spec, config in wrappers:
                     assert spec.build_vector is not None
-                    env = resolve_build(spec.build_vector)(env, config)
+                    env = self._guarded(spec, spec.build_vector, env, config)
                 return check_vector_env(env, self.spec.name)
-        return InProcessVectorEnv(self, num_envs)
+        return InProcessVectorEnv(lambda: self(training), num_envs)
+
+
+def _refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:
+    """Gymnasium's own wrappers count each sub-step of a structured env as a step."""
+    if not is_structured(env.observation_space, env.action_space):
+        return
+    inner: Any = env
+    while isinstance(inner, gymnasium.Wrapper):
+        if isinstance(inner, (TimeLimit, RecordEpisodeStatistics)):
+            raise UserError(
+                f"env {name!r} is structured, and Gymnasium's {type(inner).__name__} around it counts sub-steps. "
+                "Put the limit into the env itself (no max_episode_steps in its registration)."
+            )
+        inner = inner.env
 
 
 class RunWorkspace:
@@ -80,13 +106,14 @@ class RunWorkspace:
     def __init__(self, factory: EnvFactory, kernel: Kernel) -> None:
         self.factory, self.kernel = factory, kernel
         self.actors = kernel.policy.actors
-        self._vector_envs: dict[int, AnyVectorEnv] = {}
+        self._vector_envs: dict[tuple[int, bool], AnyVectorEnv] = {}
 
-    def vector_env(self, num_envs: int) -> AnyVectorEnv:
-        """A vector env of this size; the same one each time."""
-        if num_envs not in self._vector_envs:
-            self._vector_envs[num_envs] = self.factory.vector(num_envs)
-        return self._vector_envs[num_envs]
+    def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv:
+        """A vector env of this size; the same one each time, but never one for both."""
+        key = (num_envs, training)
+        if key not in self._vector_envs:
+            self._vector_envs[key] = self.factory.vector(num_envs, training)
+        return self._vector_envs[key]
 
     def close(self) -> None:
         """Closes all envs."""
@@ -124,10 +151,9 @@ class BuiltRun:
 
     def close(self) -> None:
         """Gives back everything that was started."""
-        for callback in self.callbacks:
-            callback.close()
-        self.runner.close()
-        self.workspace.close()
+        with contextlib.ExitStack() as stack:  # what raises does not keep the rest from being closed
+            for close in (self.workspace.close, self.runner.close, *(callback.close for callback in self.callbacks)):
+                stack.callback(close)
 
 
 def build_run(
@@ -138,10 +164,10 @@ def build_run(
     Args:
         registry: All specs.
         configured: A complete, valid configuration; its seed is set.
-        weights: What the policy starts from, as far as it fits; None for new random weights.
+        weights: What the policy starts from; None for new random weights.
 
     Raises:
-        NothingUsableError: If none of the weights fits.
+        NothingUsableError: If the weights are those of another network.
         MazeError: If something cannot be built; envs that were made are closed.
     """
     config = configured.config
@@ -227,9 +253,11 @@ def build_policy(
         torch.manual_seed(int(streams.generator("weights").integers(2**31)))
         for key, actor in actors.by_key.items():
             spec = registry.of_config(type(configs[key]))
-            assert isinstance(spec, ModelSpec)
+            if not isinstance(spec, ModelSpec):
+                raise UserError(f"model.actors.{key} is no model. Choose one with model.actors.{key}=<name>.")
+            build = resolve_build(spec.build)
             try:
-                model = resolve_build(spec.build)(configs[key], skeleton.encoders[key].space, actor.heads.output_sizes)
+                model = build(configs[key], skeleton.encoders[key].space, actor.heads.output_sizes)
                 models[key] = model.to(device)
             except (RuntimeError, MemoryError, ValueError, TypeError) as error:
                 reason = str(error).partition("\n")[0]
@@ -258,15 +286,20 @@ def model_configs(registry: Registry, model_config: Any, actors: Actors) -> Mapp
 
 
 def _warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str) -> str:
-    """Starts the policy from earlier weights, and says what was taken over."""
+    """Starts the policy from earlier weights, and says what was taken over.
+
+    Raises:
+        NothingUsableError: If they are those of another network.
+    """
     taken, missing = take_weights(policy, weights)
-    if not taken:
+    if missing:
         raise NothingUsableError(
-            f"input_dir={source}: none of its weights fits this network. It has {_shapes(weights)}; "
-            f"needed: {_shapes(policy.state_dict())}. Choose the same env and model."
+            f"input_dir={source} holds the weights of another network: it has {_shapes(weights)}; "
+            f"needed: {_shapes(policy.state_dict())}. Choose the env and model of that run."
         )
-    rest = f"; newly initialised: {', '.join(missing)}" if missing else ""
-    return f"input_dir={source}: took over {len(taken)} of {len(taken) + len(missing)} weight tensors{rest}."
+    unused = [name for name in weights if name not in taken]
+    rest = f"; not used: {', '.join(unused)}" if unused else ""
+    return f"input_dir={source}: took over all {len(taken)} weight tensors{rest}."
 
 
 def _shapes(weights: Mapping[str, torch.Tensor]) -> str:

@@ -53,12 +53,13 @@ def best_line(reward: float) -> str:
 def progress_line(report: EpochReport, n_epochs: int | None) -> str:
     """Where the run stands, in one line."""
     train_s, wall_s = report.time["train_s"], report.time["wall_s"]
-    done = report.epoch + 1
-    parts = [f"epoch {done}" + (f" of {n_epochs}" if n_epochs else ""), f"{report.env_steps:,} env steps"]
+    n_trained = report.epoch + 1
+    n_epochs = n_epochs if n_epochs and n_trained <= n_epochs else None
+    parts = [f"epoch {n_trained}" + (f" of {n_epochs}" if n_epochs else ""), f"{report.env_steps:,} env steps"]
     if train_s > 0:
         parts.append(f"{report.env_steps / train_s:,.0f} env steps/s in training")
     if n_epochs:
-        parts.append(f"at most {_duration(wall_s / done * (n_epochs - done))} left")
+        parts.append(f"at most {_duration(wall_s / n_trained * (n_epochs - n_trained))} left")
     return ", ".join(parts)
 
 
@@ -79,8 +80,8 @@ def summary_lines(summary: RunSummary) -> list[str]:
         final = summary.final.stages[-1]
         episodes = int(final.values["BaseEnvEvents/reward/episode_count"])
         deviation = final.values["BaseEnvEvents/reward/std"]
-        score = f"{final.mean_reward:.3f} ± {deviation:.3f}"
-        lines.append(f"Final evaluation of the best policy: {score} over {episodes} new episodes.")
+        result = f"{final.mean_reward:.3f} ± {deviation:.3f}"
+        lines.append(f"Final evaluation of the best policy: {result} over {episodes} new episodes.")
     directory = shlex.quote(str(summary.directory))
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
@@ -116,8 +117,10 @@ class Output:
         """Writes a text."""
         if self._log is not None:
             print(text, file=self._log, flush=True)
-        if self._terminal:
+        if self.live:
             self._rich.print(text, style=style)
+        elif self._terminal:
+            print(text, flush=True)
 
     def yaml(self, text: str) -> None:
         """Writes a configuration, coloured on a terminal."""

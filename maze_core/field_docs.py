@@ -152,8 +152,10 @@ def _field_docstrings(tree: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def _requirements(tree: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    names = ("config", "field", "condition", "allowed")
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
-            field, text = node.args[1], node.args[3]
+            given = dict(zip(names, node.args, strict=False)) | {str(k.arg): k.value for k in node.keywords}
+            field, text = given.get("field"), given.get("allowed")
             if isinstance(field, ast.Constant) and isinstance(text, ast.Constant):
                 yield str(field.value), str(text.value)

@@ -32,8 +32,8 @@ from maze_core.specs import API_VERSION, RunnerSpec, Spec
 LOCAL_FILE = "maze_plugins.py"
 """A file of this name makes a folder a local project."""
 
-RUN_MARKERS = ("command.txt", "metrics.jsonl", "state_dict.pt")
-"""A folder with one of these is a run directory."""
+RUN_FILES = ("command.txt", "config.yaml", "environment.json")
+"""A folder with all of these is a run directory."""
 
 BUILTINS = "maze_core.builtins.plugin"
 
@@ -96,18 +96,11 @@ def load_plugins(sources: PluginSources) -> list[Plugin]:
         PluginError: If one named by the user does not exist, or any is broken and
             ``MAZE_STRICT=1``.
     """
-    disabled, only = _names(sources, "MAZE_DISABLE_PLUGINS"), _names(sources, "MAZE_LOAD_PLUGINS")
-    candidates = list(_candidates(sources))
-    installed = [candidate.plugin.name for candidate in candidates if candidate.plugin.origin == "package"]
-    for name in only:
-        if name not in installed:
-            raise PluginError(f"MAZE_LOAD_PLUGINS: {unknown_name('plugin', name, installed)}")
     plugins: list[Plugin] = []
-    for candidate in candidates:
+    for candidate in _candidates(sources):
         plugin = candidate.plugin
-        if plugin.origin == "package" and (plugin.name in disabled or (only and plugin.name not in only)):
-            continue
-        _load(candidate)
+        if not plugin.error:
+            _load(candidate)
         plugins.append(plugin)
     if sources.environ.get("MAZE_STRICT") == "1":
         for plugin in plugins:
@@ -129,10 +122,11 @@ def _names(sources: PluginSources, variable: str) -> list[str]:
 def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
     core = importlib.metadata.version("maze-core")
     yield _Candidate(Plugin("builtins", "core", f"maze-core {core}", BUILTINS), BUILTINS)
-    for entry in sorted(importlib.metadata.entry_points(group=PROJECT_NAME), key=lambda e: (e.name, e.value)):
-        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
-        yield _Candidate(Plugin(entry.name, "package", distribution, entry.value), entry.value)
     seen: set[str] = set()
+    for entry in _entry_points(sources):
+        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        seen.add(entry.value)
+        yield _Candidate(Plugin(entry.name, "package", distribution, entry.value), entry.value)
     for origin, names in (("environment", _names(sources, "MAZE_PLUGINS")), ("option", sources.named)):
         for name in names:
             candidate = _named(name, origin)
@@ -141,8 +135,22 @@ def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
                 yield candidate
     if sources.local_dir is not None:
         file = sources.local_dir / LOCAL_FILE
-        if file.is_file() and not _in_run_directory(file) and str(file.resolve()) not in seen:
-            yield _local(file, "local")
+        if file.is_file() and str(file.resolve()) not in seen:
+            candidate = _local(file, "local")
+            run_directory = _run_directory_of(file)
+            if run_directory is not None:
+                candidate.plugin.error = f"it lies in the run directory {run_directory}, from which none is loaded"
+            yield candidate
+
+
+def _entry_points(sources: PluginSources) -> list[importlib.metadata.EntryPoint]:
+    """The entry points of installed plugins that are switched on, sorted by name."""
+    disabled, only = _names(sources, "MAZE_DISABLE_PLUGINS"), _names(sources, "MAZE_LOAD_PLUGINS")
+    found = sorted(importlib.metadata.entry_points(group=PROJECT_NAME), key=lambda entry: (entry.name, entry.value))
+    for name in only:
+        if name not in [entry.name for entry in found]:
+            raise PluginError(f"MAZE_LOAD_PLUGINS: {unknown_name('plugin', name, [entry.name for entry in found])}")
+    return [entry for entry in found if entry.name not in disabled and (not only or entry.name in only)]
 
 
 def _named(name: str, origin: str) -> _Candidate:
@@ -150,7 +158,7 @@ def _named(name: str, origin: str) -> _Candidate:
     if path.is_dir() and (path / LOCAL_FILE).is_file():
         path = path / LOCAL_FILE
     if path.is_file() and path.suffix == ".py":
-        if _in_run_directory(path):
+        if _run_directory_of(path) is not None:
             raise PluginError(f"--plugin {name} lies in a run directory; plugins are not loaded from there.")
         return _local(path, origin)
     if path.exists() or os.sep in name or name.endswith(".py"):
@@ -165,9 +173,10 @@ def _local(file: Path, origin: str) -> _Candidate:
     return _Candidate(Plugin(file.parent.name or "local", origin, "", str(file)), file)
 
 
-def _in_run_directory(file: Path) -> bool:
-    """True if the file lies in a run directory: whoever made that directory could run code here."""
-    return any((folder / marker).exists() for folder in file.resolve().parents for marker in RUN_MARKERS)
+def _run_directory_of(file: Path) -> Path | None:
+    """The run directory that a file lies in: whoever made that directory could run code here."""
+    folders = file.resolve().parents
+    return next((folder for folder in folders if all((folder / name).exists() for name in RUN_FILES)), None)
 
 
 def _load(candidate: _Candidate) -> None:

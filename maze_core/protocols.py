@@ -23,8 +23,13 @@ class Workspace(Protocol):
     kernel: Kernel
     actors: Actors
 
-    def vector_env(self, num_envs: int) -> AnyVectorEnv:
-        """A vector env of this size, wrapped as configured; kept and reused by the next caller."""
+    def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv:
+        """A vector env of this size, wrapped as configured; kept and reused by the next caller.
+
+        Args:
+            num_envs: How many envs, B.
+            training: Training and evaluation have envs of their own.
+        """
         ...
 
 
@@ -110,7 +115,7 @@ class RunInfo:
     Args:
         directory: Its run directory.
         config_yaml: The full configuration as recorded.
-        command: How to start the same run.
+        command: What was asked for, as a command line.
         notes: Lines that the user should read.
         n_epochs: Most epochs, or None.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from maze_core.errors import PluginError, UserError, unknown_name
-from maze_core.plugins import Plugin
+from maze_core.plugins import Plugin, PluginSources, load_plugins
 from maze_core.specs import SPEC_TYPES, Spec
 
 INSTALL_HINTS = {
@@ -19,13 +20,16 @@ INSTALL_HINTS = {
 KINDS = tuple(spec_type.kind for spec_type in SPEC_TYPES)
 GROUPS = {spec_type.group: spec_type.kind for spec_type in SPEC_TYPES}
 
+LIST_GROUPS = ("wrappers", "callbacks")
+"""Groups of which any number of options can be chosen, in order."""
+
 
 class Registry:
     """All specs of all usable plugins, by kind and name.
 
     Args:
         plugins: What was loaded. A name that two of them offer is withdrawn from both, and both
-            get the conflict as a note; the rest of each stays usable.
+            are named when it is asked for; the rest of each stays usable.
     """
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
@@ -131,6 +135,16 @@ class Registry:
             if plugin.name == name:
                 return plugin
         raise PluginError(unknown_name("plugin", name, [plugin.name for plugin in self.plugins]))
+
+
+def load_registry(plugins: Sequence[str] = (), local_plugins: bool = True) -> Registry:
+    """Loads all plugins.
+
+    Args:
+        plugins: Modules, files or folders, besides the installed packages.
+        local_plugins: Whether ``maze_plugins.py`` in the current directory is loaded.
+    """
+    return Registry(load_plugins(PluginSources(named=plugins, local_dir=Path.cwd() if local_plugins else None)))
 
 
 def _is_at_home(plugin: Plugin, spec: Spec) -> bool:

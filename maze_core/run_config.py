@@ -66,7 +66,12 @@ class RunnerConfig:
         )
         require(self, "patience", self.patience is None or self.patience >= 1, "null or a whole number >= 1")
         index = self.device.removeprefix("cuda:")
-        require(self, "device", self.device in ("cpu", "cuda") or index.isdecimal(), "cpu, cuda, or cuda:N")
+        require(
+            self,
+            "device",
+            self.device in ("cpu", "cuda") or (index.isdecimal() and len(index) <= 3),
+            "cpu, cuda, or cuda:N",
+        )
 
 
 @dataclass(kw_only=True)

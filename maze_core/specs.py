@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from maze_core.errors import PluginError
+
 API_VERSION = 1
 """Version of the plugin interface. A plugin module may state the one it was written for as
 ``maze_api_version``; another number than this is reported and the plugin is not used."""
@@ -67,11 +69,14 @@ class WrapperSpec(Spec):
     Args:
         build_vector: ``(vector_env, config) -> VectorEnv``, the same for a vector env. With it
             the wrapper does not stand in the way of an env's fast vector form.
+        training_only: True for what shapes the reward that is learned from: evaluations, and the
+            threshold at which an env counts as solved, then keep to the env's own reward.
     """
 
     kind = "wrapper"
     group = "wrappers"
     build_vector: Build | None = None
+    training_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,11 @@ class ModelSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSpec(Spec):
-    """An algorithm: ``build(config, job: TrainingJob) -> Trainer``."""
+    """An algorithm: ``build(config, job: TrainingJob) -> Trainer``.
+
+    If the config has a field `box_distribution` (`maze_core.BoxDistribution`), it decides how the
+    outputs of networks become Box actions.
+    """
 
     kind = "algorithm"
     group = "algorithm"
@@ -131,10 +140,12 @@ def resolve_build(build: Build) -> Callable[..., Any]:
     """Returns the callable that a spec's `build` names, importing its module if needed.
 
     Raises:
-        ImportError: If the module cannot be imported.
-        AttributeError: If the module has no such attribute.
+        PluginError: If the module cannot be imported, or has no such attribute.
     """
     if not isinstance(build, str):
         return build
     module, _, attribute = build.partition(":")
-    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    try:
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"{build!r}, which a plugin registered, cannot be imported: {error}.") from error

@@ -13,13 +13,12 @@ import yaml
 from gymnasium.utils.env_checker import check_env
 
 from maze_core import errors
-from maze_core.api import load_registry
 from maze_core.cli.main import COMMANDS
 from maze_core.config import ConfigRequest, configure, expand_sweeps
 from maze_core.config.overrides import read_items
 from maze_core.field_docs import field_docs
 from maze_core.hookspecs import HOOKS
-from maze_core.registry import GROUPS, KINDS
+from maze_core.registry import GROUPS, KINDS, load_registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

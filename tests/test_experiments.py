@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from maze_core import RunContext
-from maze_core.api import load_registry
 from maze_core.config import ConfigRequest, configure
-from maze_core.config.overrides import LIST_GROUPS, items_of_mapping
+from maze_core.config.overrides import items_of_mapping
 from maze_core.presets import group_options
-from maze_core.registry import GROUPS
+from maze_core.registry import GROUPS, LIST_GROUPS, load_registry
 
 
 def presets() -> list[tuple[str, str]]:

@@ -135,7 +135,7 @@ def test_maze_strict_makes_a_broken_plugin_an_error(install: Install) -> None:
 
 def test_maze_plugins_names_modules_files_and_folders(workdir: Path) -> None:
     folder = write_project(workdir / "project", "yonder")
-    plugins = load(MAZE_PLUGINS=f"{folder}, maze_es.plugin")
+    plugins = load(MAZE_PLUGINS=f"{folder}, maze_es.plugin", MAZE_DISABLE_PLUGINS="es")
     assert names(plugins)[-2:] == ["project", "maze_es.plugin"]
     assert plugins[-2].origin == "environment"
 
@@ -196,13 +196,21 @@ def test_a_project_that_is_named_and_local_is_loaded_once(workdir: Path) -> None
     assert names(load(str(workdir), local=workdir)) == ["builtins", *PACKAGES, workdir.name]
 
 
-@pytest.mark.parametrize("marker", ["command.txt", "metrics.jsonl", "state_dict.pt"])
-def test_nothing_local_is_loaded_from_a_run_directory(workdir: Path, marker: str) -> None:
+def test_nothing_local_is_loaded_from_a_run_directory_and_that_is_told(workdir: Path) -> None:
     inside = write_project(workdir / "run" / "deep", "evil")
-    write(workdir / "run" / marker, "")
-    assert names(load(local=inside)) == ["builtins", *PACKAGES]
+    for name in ("command.txt", "config.yaml", "environment.json"):
+        write(workdir / "run" / name, "")
+    plugin = load(local=inside)[-1]
+    assert (plugin.specs, plugin.error) == (
+        [],
+        f"it lies in the run directory {workdir / 'run'}, from which none is loaded",
+    )
     with pytest.raises(PluginError, match="run directory"):
         load(str(inside))
+
+
+def test_a_plugin_that_is_installed_and_named_is_loaded_once() -> None:
+    assert names(load("maze_es.plugin")) == names(load())
 
 
 def test_two_projects_in_one_process_keep_their_own_types(workdir: Path) -> None:

@@ -19,7 +19,7 @@ class LocalRunnerConfig(RunnerConfig):
 
 @dataclass(kw_only=True)
 class RewardScalingConfig:
-    """Multiplies every reward, in training and evaluation."""
+    """Multiplies every reward that is learned from; evaluations show the env's own."""
 
     scale: float = 1.0
     """The factor."""

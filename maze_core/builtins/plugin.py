@@ -32,7 +32,8 @@ def maze_wrappers() -> Iterator[WrapperSpec]:
     """Env wrappers."""
     yield WrapperSpec(
         name="reward_scaling",
-        summary="Multiplies every reward by a constant.",
+        summary="Multiplies every reward of training by a constant.",
+        training_only=True,
         config=RewardScalingConfig,
         build="maze_core.builtins.wrappers:RewardScaling",
         build_vector="maze_core.builtins.wrappers:VectorRewardScaling",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from maze_core.cli.complete import complete_list_kind
 from maze_core.cli.options import json_option, plugin_options, print_json, registry_of
 from maze_core.errors import unknown_name
 
@@ -19,7 +20,7 @@ KINDS = {
 
 
 @click.command("list")
-@click.argument("what", metavar="|".join([*KINDS, "presets"]), default="all")
+@click.argument("what", metavar="|".join([*KINDS, "presets"]), default="all", shell_complete=complete_list_kind)
 @plugin_options
 @json_option
 def command(what: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_json: bool) -> None:

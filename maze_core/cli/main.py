@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
 from maze_core.cli.options import as_block
 from maze_core.errors import MazeError, StorageError, did_you_mean
@@ -21,8 +22,12 @@ COMMANDS = {
     "list": "List what can be selected.",
     "info": "Explain one thing that can be selected, with all its options.",
     "plugins": "List, show and check plugins.",
+    "completion": "Complete commands, options, keys and names with TAB.",
 }
 """Commands with their short help, so that ``maze --help`` imports none of them."""
+
+COMPLETE = "_MAZE_COMPLETE"
+"""Set by a shell that asks what completes a word."""
 
 CLOSED_PIPE = 128 + 13
 
@@ -57,7 +62,15 @@ class LazyGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Runs a command line; every error of the user ends in one or two lines and its exit code."""
+        if COMPLETE in os.environ:
+            complete(self, "maze")
         return run_guarded(super().main, list(sys.argv[1:] if args is None else args), **extra)
+
+
+def complete(command: click.Command, program: str) -> NoReturn:
+    """Answers a shell that asks what completes a word, or for the script that asks."""
+    importlib.import_module("maze_core.cli.completion_command")  # registers our form of click's shells
+    sys.exit(shell_complete(command, {}, program, COMPLETE, os.environ[COMPLETE]))
 
 
 def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
@@ -80,6 +93,8 @@ def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
         sys.exit(CLOSED_PIPE)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {error}. Choose smaller sizes.", 1)
     except MazeError as error:
         if debug:
             raise
@@ -108,6 +123,8 @@ def maze() -> None:
 
 def maze_run() -> None:
     """Entry point ``maze-run``: ``maze-run -cn conf_train ...`` is ``maze train ...``."""
+    if COMPLETE in os.environ:
+        complete(maze.get_command(click.Context(maze), "train") or maze, "maze-run")
     args = sys.argv[1:]
     if not {"-cn", "--config-name", "--help", "-h"} & {arg.partition("=")[0] for arg in args}:
         _fail("maze-run needs the name of a configuration: maze-run -cn conf_train env=gym_env env.name=CartPole-v1", 2)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from maze_core.cli.complete import complete_config_name, complete_directory, complete_file, complete_overrides
+
 if TYPE_CHECKING:
     from maze_core.registry import Registry
 
@@ -20,7 +22,14 @@ Function = Callable[..., Any]
 def plugin_options(function: Function) -> Function:
     """Adds --plugin, --no-local and --debug."""
     decorators = (
-        click.option("--plugin", "plugins", multiple=True, metavar="MODULE|FILE|DIR", help="Load this plugin too."),
+        click.option(
+            "--plugin",
+            "plugins",
+            multiple=True,
+            metavar="MODULE|FILE|DIR",
+            shell_complete=complete_file,
+            help="Load this plugin too.",
+        ),
         click.option("--no-local", is_flag=True, help="Do not load maze_plugins.py of the current directory."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
@@ -30,12 +39,20 @@ def plugin_options(function: Function) -> Function:
 def config_options(function: Function) -> Function:
     """Adds overrides, -cn, -cd and those of `plugin_options`."""
     decorators = (
-        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
-        click.option("-cn", "--config-name", default="conf_train", show_default=True, help="Root configuration."),
+        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_overrides),
+        click.option(
+            "-cn",
+            "--config-name",
+            default="conf_train",
+            show_default=True,
+            shell_complete=complete_config_name,
+            help="Root configuration.",
+        ),
         click.option(
             "-cd",
             "--config-dir",
             type=click.Path(path_type=Path),
+            shell_complete=complete_directory,
             help="Directory with configuration files of your own.",
         ),
     )
@@ -64,10 +81,9 @@ def _plain(value: object) -> str:
 
 def registry_of(plugins: tuple[str, ...], no_local: bool) -> Registry:
     """Loads plugins without building anything, and tells which are broken."""
-    from maze_core.plugins import PluginSources, load_plugins
-    from maze_core.registry import Registry
+    from maze_core.registry import load_registry
 
-    registry = Registry(load_plugins(PluginSources(named=plugins, local_dir=None if no_local else Path.cwd())))
+    registry = load_registry(plugins, not no_local)
     tell_problems(registry)
     return registry
 

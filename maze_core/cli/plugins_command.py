@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from maze_core.cli.complete import complete_plugin
 from maze_core.cli.options import json_option, plugin_options, print_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def list_plugins(plugins: tuple[str, ...], no_local: bool, debug: bool, as_json:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_plugin)
 @plugin_options
 @json_option
 def show(name: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_json: bool) -> None:
@@ -57,28 +58,32 @@ def show(name: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_js
 
 
 @command.command("check")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_plugin)
 @plugin_options
-def check(name: str | None, plugins: tuple[str, ...], no_local: bool, debug: bool) -> int:
+@json_option
+def check(name: str | None, plugins: tuple[str, ...], no_local: bool, debug: bool, as_json: bool) -> int:
     """Check that plugins load, and that what they offer can be built and is documented."""
     from maze_core.config import check_specs
 
     registry = _registry(plugins, no_local)
     check_specs(registry)
     chosen = [registry.plugin(name)] if name else registry.plugins
-    failed = 0
+    problems = {plugin.name: _problems(registry, plugin) for plugin in chosen}
+    failed = sum(map(bool, problems.values()))
+    if as_json:
+        print_json([{"plugin": name, "ok": not found, "problems": found} for name, found in problems.items()])
+        return 2 if failed else 0
     for plugin in chosen:
-        problems = _problems(registry, plugin)
-        failed += bool(problems)
-        click.echo(f"{'FAILED' if problems else 'ok':6}  {plugin.name} ({plugin.label})")
-        for problem in problems:
+        found = problems[plugin.name]
+        click.echo(f"{'FAILED' if found else 'ok':6}  {plugin.name} ({plugin.label})")
+        for problem in found:
             click.echo("\n".join(f"        {line}" for line in problem.rstrip().splitlines()))
     click.echo(f"{len(chosen) - failed} of {len(chosen)} plugins work.")
     return 2 if failed else 0
 
 
 def _registry(plugins: tuple[str, ...], no_local: bool) -> Registry:
-    from maze_core.api import load_registry
+    from maze_core.registry import load_registry
 
     return load_registry(plugins, not no_local)
 
@@ -113,7 +118,7 @@ def _problems(registry: Registry, plugin: Plugin) -> list[str]:
             try:
                 resolve_build(build) if build is not None else None
             except Exception as error:  # whatever the import of a plugin's module raises
-                found.append(f"{label}: {build!r} cannot be imported: {type(error).__name__}: {error}")
+                found.append(f"{label}: {build!r}: {type(error).__name__}: {error}")
         try:
             spec.config()
         except Exception as error:  # whatever a plugin's own check raises

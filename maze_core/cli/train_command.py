@@ -41,16 +41,22 @@ def command(
         "plugins": plugins,
         "local_plugins": not no_local,
     }
-    contexts = [_context(job if len(jobs) == 1 else _own_directory(job, i), **arguments) for i, job in enumerate(jobs)]
+    contexts = [_context(job, number if len(jobs) > 1 else None, **arguments) for number, job in enumerate(jobs, 1)]
     tell_problems(contexts[0].registry)
     if len(jobs) == 1:
         return _train(contexts[0])
     return _train_all(contexts, jobs)
 
 
-def _context(overrides: list[str], **arguments: object) -> RunContext:
+def _context(overrides: list[str], number: int | None, **arguments: object) -> RunContext:
+    """The context of a job; of several, each gets a directory of its own below the one that is named."""
     from maze_core.api import RunContext
+    from maze_core.config.overrides import read_items
 
+    named = [item for item in read_items(overrides) if item.key == "run_dir"]
+    if named and named[-1].value is not None and number is not None:
+        overrides = [item.text for item in read_items(overrides) if item.key != "run_dir"]
+        arguments["run_dir"] = f"{named[-1].value}/{number}"
     return RunContext(overrides=overrides, **arguments)  # type: ignore[arg-type]
 
 
@@ -81,8 +87,3 @@ def _train_all(contexts: list[RunContext], jobs: list[list[str]]) -> int:
         click.echo(f"maze: {len(failures)} of {len(jobs)} jobs failed.", err=True)
         return failures[0].exit_code
     return 0
-
-
-def _own_directory(overrides: list[str], number: int) -> list[str]:
-    """Gives each job a directory of its own below the one that was named."""
-    return [f"{text}/{number}" if text.startswith("run_dir=") else text for text in overrides]

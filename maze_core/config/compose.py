@@ -8,6 +8,7 @@ program may have stored the same names: its content is replaced for the time of 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +23,12 @@ from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from hydra.version import VersionBase
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
 from maze_core.config.overrides import (
     EXPERIMENT,
-    LIST_GROUPS,
     Item,
     Normalised,
     expand_sweeps,
@@ -37,8 +37,8 @@ from maze_core.config.overrides import (
     normalise,
 )
 from maze_core.errors import ConfigError, UserError
-from maze_core.presets import group_options, search_path
-from maze_core.registry import GROUPS, Registry
+from maze_core.presets import contested, group_options, package_dirs, search_path
+from maze_core.registry import GROUPS, LIST_GROUPS, Registry
 from maze_core.run_config import TrainingConfig
 
 __all__ = ["ConfigRequest", "check_specs", "compose", "expand_sweeps"]
@@ -87,6 +87,7 @@ def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[ConfigL
         store.repo = {key: value for key, value in saved_repo.items() if key in ("hydra", "_dummy_empty_config_.yaml")}
         try:
             base.setbase(Version("1.3"))
+            _store_packaged_presets(store, registry)
             _store_specs(store, registry)
             path = ConfigSearchPathImpl()
             path.append("hydra", "pkg://hydra.conf")
@@ -97,6 +98,22 @@ def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[ConfigL
         finally:
             store.repo = saved_repo
             base.version_base = saved_version
+
+
+def _store_packaged_presets(store: ConfigStore, registry: Registry) -> None:
+    """Stores the presets of installed packages; specs are stored after them, so that none can hide one.
+
+    As files on the search path they would come before what is registered by code.
+    """
+    for provider, folder in package_dirs(registry):
+        for file in sorted(folder.glob("*/*.yaml")):
+            group = file.parent.name
+            if contested(registry, group, file.stem):
+                continue
+            with contextlib.suppress(yaml.YAMLError, OSError):  # choosing it will say that it is missing
+                header = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+                package = header.group(1) if header else None
+                store.store(group=group, name=file.stem, node=OmegaConf.load(file), package=package, provider=provider)
 
 
 def _store_specs(store: ConfigStore, registry: Registry) -> None:
@@ -148,7 +165,7 @@ class _Composer:
         """Checks and composes."""
         self._check_root()
         self._check_options()
-        self._check_experiment()
+        self._check_carried_fields()
         self._resolve_appended()
         self._check_nested()
         composition = self._load(self.wanted.choices, self.wanted.nested)
@@ -169,26 +186,36 @@ class _Composer:
         chosen = [(group, name) for group, names in lists for name in names]
         for group, name in chosen + [(group, name) for group, _, name in wanted.nested]:
             known = [source.name for source in group_options(self.registry, self.request.config_dirs, group)]
+            rivals = contested(self.registry, group, name) if name not in known else []
+            if rivals:
+                raise UserError(
+                    f"preset {group}={name} is offered by plugins {' and '.join(rivals)}, so that neither is used.\n"
+                    "Switch one off with MAZE_DISABLE_PLUGINS=<plugin>."
+                )
             if name not in known:
                 raise UserError(self.registry.explain_missing(GROUPS.get(group, group), name, known))
 
-    def _check_experiment(self) -> None:
-        """Refuses an experiment whose fields would silently be carried into another option."""
+    def _check_carried_fields(self) -> None:
+        """Refuses fields that an experiment or a root file sets for an option that is not chosen.
+
+        Hydra would silently carry them into the option that is.
+        """
         names = self.wanted.choices.get(EXPERIMENT, [])
         others = [group for group in self.wanted.choices if group != EXPERIMENT]
-        if not names or not others:
-            return
-        alone = self._load({EXPERIMENT: names})
-        content: Any = getattr(self.loader.repository.load_config(f"{EXPERIMENT}/{names[0]}"), "config", {})
-        for group in others:
-            fields = content.get(group)
-            own, chosen = alone.choices.get(group), self.wanted.choices[group]
-            if isinstance(fields, DictConfig) and own != (chosen if group in LIST_GROUPS else chosen[0]):
-                keys = ", ".join(f"{group}.{key!s}" for key in fields)
-                raise UserError(
-                    f"experiment {names[0]!r} sets {keys} for {group}={own}, and the command line selects "
-                    f"{group}={','.join(chosen)}. Leave out one of the two."
-                )
+        sources = [(f"{EXPERIMENT} {name!r}", f"{EXPERIMENT}/{name}") for name in names]
+        sources.append((f"configuration {self.request.config_name!r}", self.request.config_name))
+        for label, file in sources if others else []:
+            content: Any = getattr(self.loader.repository.load_config(file), "config", {})
+            carried = [group for group in others if isinstance(content.get(group), DictConfig) and content[group]]
+            own = self._load({EXPERIMENT: names} if names else {}).choices if carried else {}
+            for group in carried:
+                chosen = self.wanted.choices[group]
+                if own[group] != (chosen if group in LIST_GROUPS else chosen[0]):
+                    keys = ", ".join(f"{group}.{key!s}" for key in content[group])
+                    raise UserError(
+                        f"{label} sets {keys} for {group}={own[group]}, and the command line selects "
+                        f"{group}={','.join(chosen)}. Leave out one of the two."
+                    )
 
     def _resolve_appended(self) -> None:
         """Turns options that are appended into the whole list."""

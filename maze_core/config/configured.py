@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from omegaconf.resolvers import oc
 
 from maze_core.config.compose import LOCK, Composition, ConfigRequest, compose
-from maze_core.config.overrides import LIST_GROUPS, Item
+from maze_core.config.overrides import Item
 from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean
 from maze_core.field_docs import describe_type
-from maze_core.registry import GROUPS, Registry
+from maze_core.registry import GROUPS, LIST_GROUPS, Registry
 from maze_core.run_config import TrainingConfig
 from maze_core.specs import EnvSpec, resolve_build
 
@@ -303,7 +305,7 @@ def _plain(node: Any) -> Any:
     if isinstance(node, ListConfig):
         return None if node._is_none() else [_plain_child(node, index) for index in range(len(node))]
     value = node._value()
-    return value.name if hasattr(value, "name") and hasattr(value, "value") else value
+    return value.name if isinstance(value, enum.Enum) else str(value) if isinstance(value, PurePath) else value
 
 
 def _plain_child(parent: Any, key: Any) -> Any:
@@ -311,13 +313,15 @@ def _plain_child(parent: Any, key: Any) -> Any:
     if not node._is_interpolation():
         return _plain(node)
     text = str(node._value())
+    resolvers = BaseContainer._resolvers
+    saved = resolvers["oc.env"]
     OmegaConf.register_new_resolver("oc.env", lambda name, default=None: f"${{oc.env:{name}}}", replace=True)
     try:
         resolved = parent[key]
     except OmegaConfBaseException:  # a typed field cannot hold the text of a variable
         return text
     finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+        resolvers["oc.env"] = saved  # perhaps not OmegaConf's own: another program may have replaced it
     if OmegaConf.is_config(resolved):
         return _plain(resolved)
     return text if "${oc.env:" in text else resolved

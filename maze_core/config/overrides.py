@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import PurePath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,10 +21,7 @@ from hydra.errors import HydraException
 
 from maze_core.errors import UserError
 from maze_core.field_docs import as_text
-from maze_core.registry import GROUPS
-
-LIST_GROUPS = ("wrappers", "callbacks")
-"""Groups of which any number of options can be chosen, in order."""
+from maze_core.registry import GROUPS, LIST_GROUPS
 
 EXPERIMENT = "experiment"
 NESTED_MODEL = re.compile(r"model\.(actors\.\w+|default)")
@@ -75,7 +73,24 @@ def read_items(texts: Iterable[str]) -> list[Item]:
 
 def items_of_mapping(overrides: Mapping[str, Any]) -> list[Item]:
     """Takes overrides as Python values by dotted path."""
-    return [Item(key, value, "set", f"{key}={as_text(value)}") for key, value in overrides.items()]
+    items = []
+    for key, value in overrides.items():
+        if not isinstance(key, str):
+            raise UserError(f"{key!r} is no key of an override; write for example 'algorithm.lr'.")
+        plain = _plain(value)
+        items.append(Item(key, plain, "set", f"{key}={as_text(plain)}"))
+    return items
+
+
+def _plain(value: Any) -> Any:
+    """A Python value as configurations hold it: no tuples, paths or NumPy scalars."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
 
 
 def _parse(text: str) -> Override:
@@ -137,13 +152,15 @@ def normalise(items: Iterable[Item]) -> Normalised:
         UserError: If a group is given something that is no name of an option.
     """
     result = Normalised({}, {}, [], [])
-    for item in items:
+    for item in _by_actor(items):
         group, _, package = item.key.partition("@")
         if package and (group != "model" or not NESTED_MODEL.fullmatch(package)):
             raise UserError(f"{item.text}: '@' can only choose a model for an actor. Write {group}=<name>.")
         if package:
             result.nested.append((group, package, str(item.value)))
-        elif NESTED_MODEL.fullmatch(item.key) and isinstance(item.value, str):
+        elif NESTED_MODEL.fullmatch(item.key) and item.value is not None:
+            if not isinstance(item.value, str):
+                raise UserError(f"{item.text}: {item.key}= takes the name of a model. See: maze list models")
             result.nested.append(("model", item.key, item.value))
         elif group not in GROUPS and group != EXPERIMENT:
             result.values.append(item)
@@ -157,18 +174,32 @@ def normalise(items: Iterable[Item]) -> Normalised:
         elif item.operation == "add" and group in LIST_GROUPS:
             result.appended.setdefault(group, []).extend(_names(item))
         else:
-            result.choices[group] = _names(item)
+            names = _names(item)
+            if group == EXPERIMENT and result.choices.get(group, names) != names:
+                raise UserError(
+                    f"{item.text}: a run takes one experiment, and {result.choices[group][0]!r} is named too."
+                )
+            result.choices[group] = names
             result.appended.pop(group, None)
     return result
+
+
+def _by_actor(items: Iterable[Item]) -> Iterator[Item]:
+    """Takes ``model.actors={a: x, b: y}`` apart into one choice for each actor."""
+    for item in items:
+        if item.key == "model.actors" and isinstance(item.value, Mapping):
+            for key, name in item.value.items():
+                yield replace(item, key=f"model.actors.{key}", value=name, text=f"model.actors.{key}={as_text(name)}")
+        else:
+            yield item
 
 
 def _names(item: Item) -> list[str]:
     names = item.value if isinstance(item.value, (list, tuple)) else [] if item.value is None else [item.value]
     if "" in names:
         raise UserError(f"{item.text} is empty: write {item.key}=<name>. See: maze list")
-    if not all(isinstance(name, str) for name in names) or (
-        len(names) != 1 and item.key not in (*LIST_GROUPS, EXPERIMENT)
-    ):
+    several = item.key in LIST_GROUPS or (item.key == EXPERIMENT and not names)
+    if not all(isinstance(name, str) for name in names) or (len(names) != 1 and not several):
         kind = GROUPS.get(item.key, EXPERIMENT)
         raise UserError(
             f"{item.text}: {item.key}= takes the name of one {kind}; its options are set with "

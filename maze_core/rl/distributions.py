@@ -138,6 +138,8 @@ class ActionHeads:
         self._space = space
         squashed = box_distribution is BoxDistribution.squashed_gaussian
         self.heads: dict[str, Head] = {path: _head(leaf, squashed, path) for path, leaf in _action_leaves(space, "")}
+        if not self.heads:
+            raise UserError(f"there is nothing to decide in the action space {space}.")
         self.output_sizes: dict[str, int] = {path: head.size for path, head in self.heads.items()}
 
     def mode(self, outputs: Outputs, mask: Any = None) -> Any:

@@ -8,6 +8,7 @@ depends on its models and the device only, never on a timing, so that results ca
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping
 from operator import itemgetter
@@ -63,9 +64,13 @@ class Kernel(Protocol):
 
 def make_kernel(policy: Policy, device: torch.device) -> Kernel:
     """Picks the dense kernel for models that offer `DenseModel` on the CPU, else autograd."""
-    if device.type == "cpu" and all(isinstance(model, DenseModel) for model in policy.models.values()):
+    if device.type == "cpu" and all(_is_dense(model) for model in policy.models.values()):
         return DenseKernel(policy)
     return AutogradKernel(policy, device)
+
+
+def _is_dense(model: nn.Module) -> bool:
+    return inspect.ismethod(getattr(model, "dense_layers", None))
 
 
 def _mode(policy: Policy, turn: Turn, outputs: Mapping[str, Float32]) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from maze_core.errors import NonFiniteError
+from maze_core.errors import NonFiniteError, UserError
 from maze_core.rl.actors import Actors
 from maze_core.rl.spaces import ObservationEncoder
 
@@ -18,11 +18,17 @@ class Policy(nn.Module):
     Args:
         actors: The env's actors.
         models: For each step key a module from the encoded observation to ``{head: [B, size]}``.
+
+    Raises:
+        UserError: If an actor's observations cannot be fed to a network, or its step key is taken.
     """
 
     def __init__(self, actors: Actors, models: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.actors = actors
+        for key in models:
+            if hasattr(nn.ModuleDict, key):
+                raise UserError(f"{key!r} cannot be a step key: torch uses the name itself.")
         self.models = nn.ModuleDict(models)
         self.encoders = {key: ObservationEncoder(actor.observation_space) for key, actor in actors.by_key.items()}
 
@@ -33,8 +39,8 @@ class Policy(nn.Module):
 
 
 def get_vector(module: nn.Module) -> torch.Tensor:
-    """All parameters of a module in one vector [D], in the order of `named_parameters`; a copy."""
-    return torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
+    """All parameters of a module in one vector [D] on the CPU, in the order of `named_parameters`; a copy."""
+    return torch.cat([torch.zeros(0), *(parameter.detach().reshape(-1).cpu() for parameter in module.parameters())])
 
 
 def set_vector(module: nn.Module, vector: torch.Tensor) -> None:

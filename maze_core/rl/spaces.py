@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from maze_core.errors import UserError
+from maze_core.errors import EnvFaultError, UserError
 
 ACTION_MASK = "action_mask"
 """Observation key of the mask of valid actions; never an input of a network."""
@@ -47,12 +47,17 @@ class ObservationEncoder:
             space = spaces.Dict([(k, s) for k, s in space.spaces.items() if k != ACTION_MASK])
             self._plain = False
         self.space, self._encode = _encoding(space, "observation")
+        if flat_size(self.space) == 0:
+            raise UserError(f"there is nothing to observe in the space {space}.")
 
     def encode(self, observation: Any) -> Encoded:
         """Encodes a batch.
 
         Args:
             observation: As a vector env returns it, leaves ``[B, ...]``.
+
+        Raises:
+            EnvFaultError: If it is not finite, or leaves its space.
         """
         return self._encode({OBSERVATION: observation} if self._plain else observation)  # type: ignore[no-any-return]
 
@@ -62,13 +67,15 @@ def _encoding(space: spaces.Space[Any], path: str) -> tuple[Any, _Encoder]:
         return _container_encoding(space, path)
     if isinstance(space, spaces.Box):
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-        return spaces.Box(low, high, dtype=np.float32), lambda x: np.asarray(x, np.float32)
+        return spaces.Box(low, high, dtype=np.float32), lambda x: _finite(np.asarray(x, np.float32), path)
     if isinstance(space, spaces.Discrete):
         start, n = int(space.start), int(space.n)
-        return _unit_box((n,)), lambda x: _one_hot(np.asarray(x)[:, None] - start, np.array([n]))
+        return _unit_box((n,)), lambda x: _one_hot(np.asarray(x)[:, None] - start, np.array([n]), path)
     if isinstance(space, spaces.MultiDiscrete):
         sizes, starts = space.nvec.ravel(), space.start.ravel()
-        return _unit_box((int(sizes.sum()),)), lambda x: _one_hot(np.asarray(x).reshape(len(x), -1) - starts, sizes)
+        return _unit_box((int(sizes.sum()),)), lambda x: _one_hot(
+            np.asarray(x).reshape(len(x), -1) - starts, sizes, path
+        )
     if isinstance(space, spaces.MultiBinary):
         return _unit_box(space.shape), lambda x: np.asarray(x, np.float32)
     raise UserError(
@@ -90,8 +97,17 @@ def _unit_box(shape: tuple[int, ...]) -> spaces.Box:
     return spaces.Box(0.0, 1.0, shape, np.float32)
 
 
-def _one_hot(values: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.float32]:
+def _finite(values: NDArray[np.float32], path: str) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
+        raise EnvFaultError(f"{path} is not finite: {values[row]}")
+    return values
+
+
+def _one_hot(values: NDArray[Any], sizes: NDArray[Any], path: str) -> NDArray[np.float32]:
     """One-hot of each column, side by side: values [B, K] with sizes [K] -> [B, sum(sizes)]."""
+    if ((values < 0) | (values >= sizes)).any():
+        raise EnvFaultError(f"{path} leaves its space: it counts {values.min()} to {values.max()} from its start.")
     encoded = np.zeros((len(values), int(sizes.sum())), np.float32)
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     encoded[np.arange(len(values))[:, None], values.astype(np.int64) + offsets] = 1.0

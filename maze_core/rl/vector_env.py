@@ -15,7 +15,8 @@ the next call: who keeps them copies them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,17 +56,13 @@ class InProcessVectorEnv(SyncVectorEnv):
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask).tolist():
             self._seeds[index] = seeds[index]
-            try:
+            with self._guard(index, "reset"):
                 self._env_obs[index], info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
-            except Exception as error:
-                raise self._fault(index, "reset", error) from error
-            if info:
-                infos = self._add_info(infos, info, index)
+                infos = self._add_info(infos, info, index) if info else infos
         if any(observation is None for observation in self._env_obs):
             self._fill_missing()
         self._idle = self._idle & ~mask
-        self._observations = concatenate(self.single_observation_space, self._env_obs, self._observations)
-        return self._observations, infos
+        return self._batch(), infos
 
     def _fill_missing(self) -> None:
         """Gives envs that were never reset some observation, so that a batch can be built."""
@@ -81,26 +78,41 @@ class InProcessVectorEnv(SyncVectorEnv):
         for index, action in enumerate(iterate(self.action_space, actions)):
             if self._idle[index]:
                 continue
-            try:
+            with self._guard(index, f"step with action {action}"):
                 observation, reward, terminated, truncated, info = self.envs[index].step(action)
-            except Exception as error:
-                raise self._fault(index, f"step with action {action}", error) from error
-            self._env_obs[index], self._rewards[index] = observation, reward
-            self._terminations[index], self._truncations[index] = terminated, truncated
-            if info:
-                infos = self._add_info(infos, info, index)
+                self._env_obs[index], self._rewards[index] = observation, reward
+                self._terminations[index], self._truncations[index] = terminated, truncated
+                infos = self._add_info(infos, info, index) if info else infos
         self._idle |= self._terminations | self._truncations
-        self._observations = concatenate(self.single_observation_space, self._env_obs, self._observations)
-        return self._observations, self._rewards.copy(), self._terminations.copy(), self._truncations.copy(), infos
+        return self._batch(), self._rewards.copy(), self._terminations.copy(), self._truncations.copy(), infos
 
-    def _fault(self, index: int, doing: str, error: Exception) -> MazeError:
-        if isinstance(error, MazeError):
-            return error
+    def _batch(self) -> Any:
+        """All observations, leaves [B, ...]; written into the same arrays each time."""
+        try:
+            self._observations = concatenate(self.single_observation_space, self._env_obs, self._observations)
+        except Exception as error:
+            raise EnvFaultError(
+                f"an env {self._name(0)!r} gave an observation that does not fit its space "
+                f"{self.single_observation_space}: {error}"
+            ) from error
+        return self._observations
+
+    @contextmanager
+    def _guard(self, index: int, doing: str) -> Iterator[None]:
+        """Turns whatever an env raises into an error that names it."""
+        try:
+            yield
+        except MazeError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise EnvFaultError(
+                f"env {self._name(index)!r} raised {type(error).__name__} in {doing} "
+                f"(episode seed {self._seeds[index]}): {error}"
+            ) from error
+
+    def _name(self, index: int) -> str:
         spec = self.envs[index].spec
-        name = spec.id if spec is not None else type(self.envs[index].unwrapped).__name__
-        return EnvFaultError(
-            f"env {name!r} raised {type(error).__name__} in {doing} (episode seed {self._seeds[index]}): {error}"
-        )
+        return spec.id if spec is not None else type(self.envs[index].unwrapped).__name__
 
 
 def _constructed(make_env: Callable[[], Env[Any, Any]]) -> Env[Any, Any]:

@@ -19,7 +19,7 @@ SLICE = 16
 def evaluate_slice(workspace: Workspace, seeds: Sequence[int]) -> tuple[EpisodeBatch, dict[str, Histogram]]:
     """Runs one episode for each seed in lock-step, and counts the actions."""
     counter = ActionCounter(workspace.actors)
-    env = workspace.vector_env(len(seeds))
+    env = workspace.vector_env(len(seeds), training=False)
     batch = run_episodes(env, workspace.actors, workspace.kernel.act, seeds, counter.observe)
     return batch, counter.histograms()
 

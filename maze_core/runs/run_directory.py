@@ -1,4 +1,4 @@
-"""The directory of a run: made once, never reused, every file written whole or not at all."""
+"""The directory of a run: made once, never reused, weights and records written whole or not at all."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ class RunDirectory:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        except BaseException as error:  # an interrupt too must leave nothing half written
             temporary.unlink(missing_ok=True)
+            if not isinstance(error, (OSError, RuntimeError)):  # torch reports a full disk as RuntimeError
+                raise
             raise StorageError(f"{target} cannot be written: {error}.") from None
 
 

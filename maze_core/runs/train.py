@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from types import FrameType
 import torch
 
 from maze_core.build import BuiltRun
-from maze_core.errors import NonFiniteError
+from maze_core.errors import NonFiniteError, UserError
 from maze_core.protocols import EpochReport, RunSummary
 from maze_core.rl.policy import Policy
 from maze_core.run_config import RunnerConfig
@@ -40,6 +41,7 @@ class StopRequest:
 
         def request(number: int, frame: FrameType | None) -> None:
             self.signal = number
+            os.write(2, b"maze: ending after this update; the same again ends at once\n")
             for other, handler in before.items():
                 signal.signal(other, handler)
 
@@ -66,6 +68,7 @@ class TrainingLoop:
         self.epoch = 0
         self.best_reward: float | None = None
         self.best_epoch: int | None = None
+        self._evaluated_epoch = self._waiting_since = -1
         self.train_s = self.evaluation_s = 0.0
         self._wall_s = self._started = 0.0
         self._best: Weights | None = None
@@ -77,12 +80,14 @@ class TrainingLoop:
         """Trains until a limit is reached, and leaves the policy with its best weights.
 
         Args:
-            n_epochs: Epochs from now on; None trains up to the configured number.
+            n_epochs: Epochs from now on, even if the env is solved; None trains up to the configured
+                number.
 
         Raises:
+            UserError: If `n_epochs` is less than 1.
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
         """
-        last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
+        last_epoch = self._last_epoch(n_epochs)
         policy, stop = self.built.policy, StopRequest()
         self._started = time.perf_counter() - self._wall_s
         if self._last is not None:
@@ -96,10 +101,18 @@ class TrainingLoop:
                     stages.append(self._evaluate("eval", self.config.evaluation.n_episodes))
                     new_best = self._keep_if_best(stages[-1])
                 self._report(stages, new_best)
-            summary = self._finish(reason, stop.signal)
+            summary = self._finish(reason, stop)
         for callback in self.built.callbacks:
             callback.on_run_end(summary)
         return summary
+
+    def _last_epoch(self, n_epochs: int | None) -> int | None:
+        if n_epochs is None:
+            return self.config.n_epochs
+        if n_epochs < 1:
+            raise UserError(f"n_epochs={n_epochs} is not allowed: it must be a whole number >= 1.")
+        self._solved_by, self._waiting_since = None, self.epoch - 1
+        return self.epoch + n_epochs
 
     def _train_epoch(self, stop: StopRequest) -> StageStatistics:
         trainer, metrics, started = self.built.trainer, [], time.perf_counter()
@@ -126,11 +139,13 @@ class TrainingLoop:
 
     def _keep_if_best(self, evaluation: StageStatistics) -> float | None:
         reward = evaluation.mean_reward
+        self._evaluated_epoch = self.epoch - 1
         threshold = self.built.reward_threshold
         self._solved_by = reward if threshold is not None and reward >= threshold else None
         if self.best_reward is not None and reward <= self.best_reward:
             return None
         self.best_reward, self.best_epoch = reward, self.epoch - 1
+        self._waiting_since = self.best_epoch
         self._best = _copy_of(self.built.policy)
         self.directory.write_weights(BEST, self._best)
         return reward
@@ -158,11 +173,11 @@ class TrainingLoop:
         if self._budget_is_spent():
             return f"{self.built.trainer.env_steps} env steps done"
         patience = self.config.patience
-        if patience is not None and self.best_epoch is not None and self.epoch - 1 - self.best_epoch >= patience:
-            return f"no better evaluation in {patience} epochs"
+        if patience is not None and self._evaluated_epoch - self._waiting_since >= patience and self._best is not None:
+            return f"no better evaluation in {self._evaluated_epoch - self._waiting_since} epochs"
         return None
 
-    def _finish(self, reason: str, stopped_by: int | None) -> RunSummary:
+    def _finish(self, reason: str, stop: StopRequest) -> RunSummary:
         """Saves the last policy, and evaluates the best one on episodes that did not select it."""
         policy = self.built.policy
         self._last = _copy_of(policy)
@@ -170,11 +185,10 @@ class TrainingLoop:
         if self._best is None:
             self.directory.write_weights(BEST, self._last)
         policy.load_state_dict(self._best or self._last)
-        stages = []
-        if stopped_by is None:
-            stages.append(self._evaluate("final_eval", self.config.evaluation.n_episodes))
-        final = self._report(stages, None) if stages else None
-        return RunSummary(reason, final, self.best_reward, self.best_epoch, self.directory.path, stopped_by)
+        final = None
+        if stop.signal is None:
+            final = self._report([self._evaluate("final_eval", self.config.evaluation.n_episodes)], None)
+        return RunSummary(reason, final, self.best_reward, self.best_epoch, self.directory.path, stop.signal)
 
 
 def _copy_of(policy: Policy) -> Weights:

@@ -246,15 +246,17 @@ def test_another_seed_gives_other_weights() -> None:
 def test_input_dir_takes_over_the_weights_and_says_so() -> None:
     train()
     text = run_cli("train", *SMALL, "seed=9", "input_dir=run", "run_dir=next", "algorithm.lr=1e-30").stdout
-    assert "input_dir=run: took over 6 of 6 weight tensors.\n" in text
+    assert "input_dir=run: took over all 6 weight tensors.\n" in text
     assert all(torch.allclose(value, weights("run")[name], atol=1e-6) for name, value in weights("next").items())
     assert yaml.safe_load(Path("next/config.yaml").read_text())["input_dir"] == "run"
 
 
-def test_input_dir_says_what_does_not_fit() -> None:
+def test_input_dir_of_another_network_is_refused_even_if_some_weights_would_fit(workdir: Path) -> None:
     train()
-    text = run_cli("train", *SMALL, "input_dir=run", "run_dir=next", "env.name=MountainCar-v0").stdout
-    assert "input_dir=run: took over 3 of 6 weight tensors; newly initialised: models.substep_0.dense." in text
+    result = run_cli("train", *SMALL, "input_dir=run", "run_dir=next", "env.name=MountainCar-v0")
+    assert result.exit_code == 6
+    assert "input_dir=run holds the weights of another network" in result.stderr
+    assert not (workdir / "next").exists()
 
 
 # Several runs
@@ -267,7 +269,7 @@ def test_multirun_runs_every_combination(workdir: Path) -> None:
     for folder in sorted((workdir / "runs").iterdir()):
         record = yaml.safe_load((folder / "config.yaml").read_text())
         chosen.append((folder.name, record["seed"], record["algorithm"]["lr"]))
-    assert chosen == [("0", 1, 0.1), ("1", 1, 0.2), ("2", 2, 0.1), ("3", 2, 0.2)]
+    assert chosen == [("1", 1, 0.1), ("2", 1, 0.2), ("3", 2, 0.1), ("4", 2, 0.2)]
     assert "job 1 of 4: " in result.stderr
 
 
@@ -282,8 +284,8 @@ def test_a_job_that_fails_does_not_stop_the_others(workdir: Path) -> None:
     assert result.exit_code == 3
     assert "job 1 failed: env 'dial' raised RuntimeError in its constructor" in result.stderr
     assert "1 of 2 jobs failed" in result.stderr
-    assert [path.name for path in (workdir / "runs").iterdir()] == ["1"]
-    assert (workdir / "runs" / "1" / "state_dict.pt").is_file()
+    assert [path.name for path in (workdir / "runs").iterdir()] == ["2"]
+    assert (workdir / "runs" / "2" / "state_dict.pt").is_file()
 
 
 def test_every_line_of_a_failed_jobs_message_is_indented(workdir: Path) -> None:
@@ -296,7 +298,7 @@ def test_an_interrupted_job_ends_the_multirun(workdir: Path) -> None:
     options = (f"--plugin={SCRIPTED}", "env=dial", "algorithm=scripted", "algorithm.interrupt_at=1", "seed=1,2")
     result = run_cli("train", "-m", *options, "run_dir=runs")
     assert result.exit_code == 130
-    assert [path.name for path in (workdir / "runs").iterdir()] == ["0"]
+    assert [path.name for path in (workdir / "runs").iterdir()] == ["1"]
 
 
 # Signals
@@ -344,13 +346,16 @@ def test_each_actor_may_have_a_model_of_its_own() -> None:
     assert {tuple(value.shape) for value in weights().values()} == {(7, 4), (7,), (2, 7), (2,)}
 
 
-def test_wrappers_act_on_training_and_evaluation(workdir: Path) -> None:
+def test_reward_wrappers_act_on_training_and_leave_evaluation_alone(workdir: Path) -> None:
     result = run_cli(
-        "train", *SCRIPT, "algorithm.script=[5]", "runner.n_epochs=1", "wrappers=reward_scaling,reward_scaling",
+        "train", *SMALL, "wrappers=reward_scaling,reward_scaling", "run_dir=run",
         "wrappers.reward_scaling.scale=10", "wrappers.reward_scaling_2.scale=-1",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    assert rows()[-1]["values"]["BaseEnvEvents/reward/mean"] == -50.0
+    train, evaluation = rows()[0]["values"], rows()[1]["values"]
+    steps = "BaseEnvEvents/reward/mean_step_count"
+    assert train["BaseEnvEvents/reward/mean"] == pytest.approx(-10 * train[steps])
+    assert evaluation["BaseEnvEvents/reward/mean"] == pytest.approx(evaluation[steps])
 
 
 # Interruption, in a process of its own

@@ -1,6 +1,5 @@
 """Options of evolution strategies."""
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,11 +49,11 @@ class ESConfig:
         require(
             self,
             "n_rollouts_per_update",
-            n >= 2 and n % (1 + self.antithetic) == 0,
-            "a whole number >= 2, even with antithetic pairs",
+            2 <= n <= 10**6 and n % (1 + self.antithetic) == 0,
+            "a whole number from 2 to 1000000, even with antithetic pairs",
         )
         require(self, "min_env_steps_per_update", self.min_env_steps_per_update >= 0, "a whole number >= 0")
-        require(self, "noise_stddev", 0 < self.noise_stddev < math.inf, "a finite number > 0")
-        require(self, "lr", 0 < self.lr < math.inf, "a finite number > 0")
-        require(self, "l2_penalty", 0 <= self.l2_penalty < math.inf, "a finite number >= 0")
+        require(self, "noise_stddev", 1e-6 <= self.noise_stddev <= 1e3, "a number from 1e-6 to 1e3")
+        require(self, "lr", 0 < self.lr <= 1e3, "a number > 0, at most 1e3")
+        require(self, "l2_penalty", 0 <= self.l2_penalty <= 1e3, "a number from 0 to 1e3")
         require(self, "epoch_length", self.epoch_length >= 1, "a whole number >= 1")

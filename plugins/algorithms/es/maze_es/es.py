@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maze_core import TrainingJob, Workspace
+from maze_core import TrainingJob, UserError, Workspace
 from maze_core.rl import EpisodeBatch, Streams, get_vector, run_episodes, set_vector
 from maze_es.config import ESConfig, Optimizer
 
@@ -135,7 +135,7 @@ class Members:
 def evaluate_members(workspace: Workspace, members: Members) -> EpisodeBatch:
     """Runs one episode with each member, all at once; member i acts in env i."""
     population = workspace.kernel.population(members.parameters)
-    env = workspace.vector_env(len(members.seeds))
+    env = workspace.vector_env(len(members.seeds), training=True)
     return run_episodes(env, workspace.actors, population.act, members.seeds)
 
 
@@ -151,7 +151,9 @@ class ESTrainer:
         self.config, self.job = config, job
         self.policy = job.kernel.policy
         self.epoch_length = config.epoch_length
-        self.state = ESState.start(get_vector(self.policy).cpu().numpy())
+        if self.policy.n_parameters == 0:
+            raise UserError("algorithm es needs a model with weights, and this one has none.")
+        self.state = ESState.start(get_vector(self.policy).numpy())
         self.env_steps = 0
         self.episodes: list[EpisodeBatch] = []
 

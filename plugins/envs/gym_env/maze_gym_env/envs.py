@@ -57,7 +57,7 @@ def _import_module_of(env_id: str) -> None:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as problem:
+        except (ImportError, TypeError, ValueError) as problem:
             raise UserError(f"env.name={env_id}: the module {module!r} cannot be imported: {problem}.") from None
 
 
