@@ -119,7 +119,7 @@ class _Quiet(ShellComplete):
         for item in items:
             item.value = option + item.value if item.type == "plain" else incomplete.removesuffix(item.value)
             item.help = " ".join(item.help.split()) if item.help else None
-        return items
+        return [item for item in items if item.type != "plain" or item.value.startswith(incomplete)]
 
 
 @add_completion_class
