@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,15 +15,19 @@ from maze_core.build import BuiltRun, EnvFactory, build_run
 from maze_core.config import ConfigRequest, configure
 from maze_core.config.overrides import Item, items_of_mapping, read_items
 from maze_core.errors import UserError
+from maze_core.pictures import network_pictures
 from maze_core.protocols import RunInfo, RunSummary, Trainer
 from maze_core.registry import LIST_GROUPS, load_registry
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
 from maze_core.runs.evaluate import evaluate
-from maze_core.runs.run_directory import RunDirectory, environment, read_weights
+from maze_core.runs.normalize import sample_statistics
+from maze_core.runs.run_directory import NORMALIZATION, RunDirectory, environment, read_weights
 from maze_core.runs.train import TrainingLoop
 from maze_core.stats import EpisodeTotals
+
+LOG = logging.getLogger("maze")
 
 Choice = str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None
 """An option by name, several by a list of names, or ``{name: {field: value}}``."""
@@ -108,11 +114,14 @@ class RunContext:
         """Trains, and leaves the policy with its best weights. A second call goes on.
 
         Args:
-            n_epochs: Epochs from now on; if not given, up to `runner.n_epochs`.
+            n_epochs: Exactly so many epochs from now on, even if the env is solved; if not given, up to
+                `runner.n_epochs` or an earlier end.
 
         Raises:
             MazeError: If something cannot be built, an env fails, or numbers stop being finite.
         """
+        if n_epochs is not None and n_epochs < 1:
+            raise UserError(f"n_epochs={n_epochs} is not allowed: it must be a whole number >= 1.")
         self._build()
         if self._loop is None:
             self._loop = self._start()
@@ -131,10 +140,24 @@ class RunContext:
         versions = {plugin.name: plugin.version for plugin in self.registry.plugins if not plugin.error}
         assert config.seed is not None
         directory.write_text("environment.json", environment(versions, config.seed))
-        info = RunInfo(directory.path, text, self._command, built.notes, config.runner.n_epochs)
+        pictures = draw_networks({"policy": built.policy}, directory)
+        data = self._configured.to_data()
+        info = RunInfo(directory.path, text, self._command, built.notes, config.runner.n_epochs, data, pictures)
         for callback in built.callbacks:
             callback.on_run_start(info)
+        self._sample_statistics(built, directory)
         return TrainingLoop(built, config.runner, directory)
+
+    def _sample_statistics(self, built: BuiltRun, directory: RunDirectory) -> None:
+        """Normalisation needs statistics before the first update; they are recorded in readable form."""
+
+        def tell(n: int, wanted: int) -> None:
+            for callback in built.callbacks:
+                callback.on_progress("sampling observations for their normalisation", n, wanted)
+
+        sample_statistics(built.workspace, built.streams, tell)
+        if built.policy.normalization is not None:
+            directory.write_text(NORMALIZATION, json.dumps(built.policy.normalization.readable(), indent=2) + "\n")
 
     def _build(self) -> BuiltRun:
         if self._closed:
@@ -232,6 +255,27 @@ class RunContext:
     def training_seconds(self) -> float:
         """Seconds spent in training so far, evaluations excluded."""
         return self._loop.train_s if self._loop is not None else 0.0
+
+
+def draw_networks(networks: Mapping[str, Policy], directory: RunDirectory) -> dict[str, bytes]:
+    """Draws networks into ``networks/`` of a run directory.
+
+    Args:
+        networks: What has them, by role.
+        directory: Where to.
+
+    Returns:
+        PNG files by name; none if a network cannot be drawn, which costs the run nothing.
+    """
+    try:
+        pictures = network_pictures(networks)
+    except Exception as error:  # whatever a foreign module raises when it is traced
+        LOG.warning("the networks cannot be drawn: %s: %s", type(error).__name__, error)
+        return {}
+    for picture in pictures:
+        directory.write_bytes(f"networks/{picture.name}.png", picture.png)
+        directory.write_bytes(f"networks/{picture.name}.svg", picture.svg.encode())
+    return {picture.name: picture.png for picture in pictures}
 
 
 def _group_items(group: str, choice: Choice) -> list[Item]:

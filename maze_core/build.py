@@ -19,6 +19,7 @@ from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
 from maze_core.registry import Registry
 from maze_core.rl.actors import Actors, is_structured
 from maze_core.rl.kernels import Kernel, make_kernel
+from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import Policy, take_weights
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, check_vector_env
@@ -178,7 +179,8 @@ def build_run(
     try:
         box_distribution = getattr(config.algorithm, "box_distribution", BoxDistribution.gaussian)
         actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution)
-        policy = build_policy(registry, config.model, actors, Streams(config.seed), device)
+        normalization = build_normalization(registry, config, actors)
+        policy = build_policy(registry, config.model, actors, Streams(config.seed), device, normalization)
         notes = list(configured.notes)
         if weights is not None:
             notes.append(_warm_start(policy, weights, str(config.input_dir)))
@@ -210,7 +212,8 @@ def env_factory(registry: Registry, config: TrainingConfig) -> EnvFactory:
     for wrapper in config.wrappers.values():
         wrapper_spec = registry.of_config(type(wrapper))
         assert isinstance(wrapper_spec, WrapperSpec)
-        wrappers.append((wrapper_spec, wrapper))
+        if not wrapper_spec.in_policy:
+            wrappers.append((wrapper_spec, wrapper))
     return EnvFactory(spec, config.env, wrappers)
 
 
@@ -230,8 +233,36 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
+def build_normalization(registry: Registry, config: TrainingConfig, actors: Actors) -> ObservationNormalization | None:
+    """Builds the wrapper that acts inside the policy, if one is chosen.
+
+    Raises:
+        UserError: If there is more than one, or a wrapper that changes observations comes after it.
+    """
+    chosen = [(key, wrapper, registry.of_config(type(wrapper))) for key, wrapper in config.wrappers.items()]
+    inside = [(key, wrapper, spec) for key, wrapper, spec in chosen if isinstance(spec, WrapperSpec) and spec.in_policy]
+    if not inside:
+        return None
+    key, wrapper, spec = inside[0]
+    after = chosen[[entry[0] for entry in chosen].index(key) + 1 :]
+    outside = [other for other, _, of in after if isinstance(of, WrapperSpec) and of.changes_observation]
+    if outside:
+        order = [entry[0] for entry in chosen if entry[0] != key]
+        last = max(order.index(other) for other in outside) + 1
+        works = ",".join([*order[:last], key, *order[last:]])
+        raise UserError(
+            f"wrapper {key} sees what the networks see, so {outside[0]} cannot come after it. Use wrappers={works}."
+        )
+    return resolve_build(spec.build)(wrapper, actors)  # type: ignore[no-any-return]
+
+
 def build_policy(
-    registry: Registry, model_config: Any, actors: Actors, streams: Streams, device: torch.device
+    registry: Registry,
+    model_config: Any,
+    actors: Actors,
+    streams: Streams,
+    device: torch.device,
+    normalization: ObservationNormalization | None = None,
 ) -> Policy:
     """Builds the networks of all actors; their initial weights depend on the root seed only.
 
@@ -242,6 +273,7 @@ def build_policy(
         actors: The env's actors.
         streams: Random streams of the run.
         device: Where the networks live.
+        normalization: Of what the networks see.
 
     Raises:
         UserError: If a model cannot read an actor's observations.
@@ -264,7 +296,7 @@ def build_policy(
                 raise UserError(
                     f"model {spec.name!r} of actor {key!r} raised {type(error).__name__}: {reason}"
                 ) from error
-    return Policy(actors, models).eval()
+    return Policy(actors, models, normalization).eval()
 
 
 def model_configs(registry: Registry, model_config: Any, actors: Actors) -> Mapping[str, Any]:

@@ -131,6 +131,23 @@ class Output:
             print(text, file=self._log, flush=True)
         self._rich.print(Syntax(text, "yaml", background_color="default", theme="ansi_dark"))
 
+    def bar(self, what: str, n: int, total: int) -> None:
+        """Shows how far something is: a bar on a terminal, and a plain line when it is complete."""
+        if self.live:
+            if self._progress is None:
+                self._progress = self._new_bar(total)
+            self._progress.update(self._progress.task_ids[0], completed=n, description=what, refresh=True)
+        if n >= total:
+            self.end_progress()
+            self.line(f"{what}: {total} of {total}")
+
+    def _new_bar(self, total: int | None) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=self._rich, auto_refresh=False, transient=True)
+        progress.start()
+        progress.add_task("", total=total)
+        return progress
+
     def progress(self, report: EpochReport, n_epochs: int | None) -> None:
         """Shows where the run stands: a line that stays in place on a terminal, else a plain line."""
         line = progress_line(report, n_epochs)
@@ -138,10 +155,7 @@ class Output:
             self.line(line)
             return
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=self._rich, auto_refresh=False, transient=True)
-            self._progress.start()
-            self._progress.add_task("", total=n_epochs)
+            self._progress = self._new_bar(n_epochs)
         task = self._progress.task_ids[0]
         self._progress.update(
             task, completed=report.epoch + 1, description=line.partition(", at most")[0], refresh=True

@@ -17,3 +17,10 @@ class BoxDistribution(Enum):
 
     gaussian = "gaussian"
     squashed_gaussian = "squashed_gaussian"
+
+
+class NormalizationMethod(Enum):
+    """How observations are normalised: to zero mean and unit deviation, or their range to [-1, 1]."""
+
+    mean_std = "mean_std"
+    range = "range"

@@ -37,8 +37,11 @@ class EnvFaultError(MazeError):
     exit_code = 3
 
 
-class EmptyMaskError(EnvFaultError):
-    """An action mask allows nothing; `env` is the index in the vector env."""
+class EnvRowError(EnvFaultError):
+    """One env of a vector env broke its contract; `env` is its index.
+
+    Who knows episode and step adds them.
+    """
 
     def __init__(self, message: str, env: int) -> None:
         super().__init__(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -118,6 +118,8 @@ class RunInfo:
         command: What was asked for, as a command line.
         notes: Lines that the user should read.
         n_epochs: Most epochs, or None.
+        config: The same configuration as plain data.
+        pictures: PNG files of the networks, by name.
     """
 
     directory: Path
@@ -125,6 +127,8 @@ class RunInfo:
     command: str
     notes: Sequence[str]
     n_epochs: int | None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,9 @@ class Callback:
 
     def on_run_start(self, run: RunInfo) -> None:
         """The run directory exists; nothing was trained yet."""
+
+    def on_progress(self, what: str, n: int, total: int) -> None:
+        """Something that comes before training has reached n of total."""
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """An epoch ended, and its evaluation if it had one."""

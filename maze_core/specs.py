@@ -69,6 +69,10 @@ class WrapperSpec(Spec):
     Args:
         build_vector: ``(vector_env, config) -> VectorEnv``, the same for a vector env. With it
             the wrapper does not stand in the way of an env's fast vector form.
+        changes_observation: False if observations pass through as they are.
+        in_policy: True if it acts on what the networks see, inside the policy, instead of around the
+            env; `build` is then ``(config, actors) -> ObservationNormalization``, and no wrapper
+            that changes observations may come after it.
         training_only: True for what shapes the reward that is learned from: evaluations, and the
             threshold at which an env counts as solved, then keep to the env's own reward.
     """
@@ -77,6 +81,8 @@ class WrapperSpec(Spec):
     group = "wrappers"
     build_vector: Build | None = None
     training_only: bool = False
+    changes_observation: bool = True
+    in_policy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,5 +153,6 @@ def resolve_build(build: Build) -> Callable[..., Any]:
     module, _, attribute = build.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"{build!r}, which a plugin registered, cannot be imported: {error}.") from error
+    except Exception as error:  # a plugin's module may raise anything when it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{build!r}, which a plugin registered, cannot be imported: {reason}.") from error

@@ -13,7 +13,7 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 from support.cli import run_cli
-from support.projects import SCRIPTED, copy_scripted, scripted, write, write_project
+from support.projects import SCRIPTED, copy_scripted, scripted, write, write_env, write_project
 
 from maze_core import RunContext
 from maze_core.errors import ConfigError, EnvFaultError, NothingUsableError, UserError
@@ -333,3 +333,70 @@ def test_a_closed_context_may_be_closed_again() -> None:
     context.train()
     context.close()
     context.close()
+
+
+# What fits, and what does not
+
+
+@pytest.mark.parametrize("env", [5, {"name": 3}, {"gym_env": None}, ["gym_env", 3], {"gym_env": "CartPole-v1"}])
+def test_what_is_no_choice_is_refused_with_what_is_allowed(env: Any) -> None:
+    with pytest.raises(UserError, match=r"^env=.* is not allowed: give a name, or \{name: \{field: value\}\}"):
+        RunContext(env=env)
+
+
+def test_a_tuple_is_a_list() -> None:
+    record = settings(RunContext(overrides={"model.hidden_sizes": (3, 4)}))
+    assert record["model"]["hidden_sizes"] == [3, 4]
+    record = settings(RunContext(model={"flatten_concat": {"hidden_sizes": (5,)}}, callbacks=("jsonl",)))
+    assert (record["model"]["hidden_sizes"], list(record["callbacks"])) == ([5], ["jsonl"])
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    record = settings(RunContext(seed=np.int64(3), overrides={"algorithm.lr": np.float32(0.5)}))  # type: ignore[arg-type]
+    assert (record["seed"], record["algorithm"]["lr"]) == (3, 0.5)
+
+
+def test_a_single_override_may_be_a_text() -> None:
+    assert settings(RunContext(overrides="algorithm.lr=0.1"))["algorithm"]["lr"] == 0.1
+
+
+def test_a_single_plugin_may_be_a_text(workdir: Path) -> None:
+    write_project(workdir / "other", "yonder")
+    assert settings(RunContext(env="yonder", plugins="other"))["components"]["env"] == "yonder"
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("use", ["train", "evaluate", "compute_action"])
+def test_a_closed_context_cannot_be_used(workdir: Path, built: bool, use: str) -> None:
+    context = make()
+    if built:
+        context.evaluate(1)
+    context.close()
+    with pytest.raises(UserError, match="this RunContext is closed"):
+        getattr(context, use)(*([np.zeros(4, np.float32)] if use == "compute_action" else []))
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("observation", [np.zeros(3, np.float32), np.zeros(5), 1.0, "text", {"x": 1}], ids=repr)
+def test_an_observation_that_does_not_fit_is_refused_with_the_space(observation: Any) -> None:
+    with make() as context, pytest.raises(UserError, match=r"the observation does not fit the space Box"):
+        context.compute_action(observation)
+
+
+def test_an_observation_without_one_of_its_keys_is_refused(workdir: Path) -> None:
+    copy_scripted(workdir)
+    with make(env="masked") as context, pytest.raises(UserError, match=r"does not fit the space Dict.*position"):
+        context.compute_action({"action_mask": np.ones(3, np.int8)})
+
+
+def test_an_action_for_an_observation_that_is_not_finite_is_a_fault() -> None:
+    with make() as context, pytest.raises(EnvFaultError, match="observation is not finite"):
+        context.compute_action(np.array([0, np.nan, 0, 0], np.float32))
+
+
+def test_an_action_for_an_observation_outside_of_its_space_is_a_fault(workdir: Path) -> None:
+    write_env(workdir, observation_space="spaces.Discrete(4, start=5)", first="5")
+    with make(env="ours") as context:
+        assert context.compute_action(5) in (0, 1)
+        with pytest.raises(EnvFaultError, match="leaves its space"):
+            context.compute_action(2)

@@ -62,7 +62,7 @@ def test_the_table_of_an_evaluation_has_the_rows_of_the_mission_in_its_order() -
     from maze_core.stats import EpisodeTotals
 
     batch = EpisodeBatch(np.array([16.0, 66.0]), np.array([16, 66]))
-    values = EpisodeTotals().reduce([batch])
+    values = EpisodeTotals().reduce("eval", [batch]).values
     assert list(values) == [f"BaseEnvEvents/reward/{name}" for name in REWARD]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -161,3 +162,14 @@ def test_documented_presets_are_those_of_the_example():
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text(page))
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_documented_commands_are_valid_shell(page):
+    """As they are written, with comments and placeholders."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    for line in lines:
+        if re.match(r"\s*(\$ )?(maze|maze-run|\.venv/bin/maze) ", line):
+            checked = subprocess.run(["bash", "-n"], input=line, capture_output=True, text=True, check=False)
+            assert (checked.returncode, checked.stderr) == (0, ""), line

@@ -91,3 +91,22 @@ CONFIGS = [(s.kind, s.name, s.config) for p in load_plugins(PluginSources(enviro
 def test_every_option_that_ships_has_a_default_and_a_docstring(kind: str, name: str, config: type) -> None:
     config()
     assert [doc.name for doc in field_docs(config) if not doc.doc] == []
+
+
+@dataclass(kw_only=True)
+class WithKeywords:
+    """Its range is stated with keywords."""
+
+    size: int = 3
+    """How large it is."""
+
+    share: float = 0.5
+    """Which part."""
+
+    def __post_init__(self) -> None:
+        require(self, field="size", condition=self.size > 0, allowed="a whole number > 0")
+        require(self, "share", condition=0 < self.share < 1, allowed="a number between 0 and 1")
+
+
+def test_a_range_may_be_stated_with_keywords() -> None:
+    assert [doc.allowed for doc in field_docs(WithKeywords)] == ["a whole number > 0", "a number between 0 and 1"]

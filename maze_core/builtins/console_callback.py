@@ -31,6 +31,10 @@ class ConsoleCallback(Callback):
         for note in run.notes:
             self._out.line(note)
 
+    def on_progress(self, what: str, n: int, total: int) -> None:
+        """Shows a progress bar on a terminal, and one line at the end."""
+        self._out.bar(what, n, total)
+
     def on_epoch_end(self, report: EpochReport) -> None:
         """Prints the table, and a line for a new best model."""
         self._out.line("")

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from maze_core.builtins.config import (
+    ActionRepeatConfig,
     ConsoleConfig,
     JsonlConfig,
     LocalRunnerConfig,
+    MaskFromInfoConfig,
+    MonitoringConfig,
+    ObservationNormalizationConfig,
+    ObservationStackingConfig,
+    PixelPreparationConfig,
+    RenderObservationConfig,
+    ReturnNormalizationConfig,
+    RewardClippingConfig,
     RewardScalingConfig,
     TensorBoardConfig,
+    TimeLimitConfig,
 )
 from maze_core.hookspecs import hookimpl
 from maze_core.run_config import PerActorConfig
 from maze_core.specs import CallbackSpec, ModelSpec, RunnerSpec, WrapperSpec
+
+WRAPPERS = "maze_core.builtins.wrappers"
 
 
 @hookimpl
@@ -31,12 +43,87 @@ def maze_runners() -> Iterator[RunnerSpec]:
 def maze_wrappers() -> Iterator[WrapperSpec]:
     """Env wrappers."""
     yield WrapperSpec(
+        name="observation_normalization",
+        summary="Normalises what the networks see; statistics are sampled, running or given.",
+        config=ObservationNormalizationConfig,
+        build="maze_core.builtins.normalization:build_normalization",
+        in_policy=True,
+    )
+    yield WrapperSpec(
+        name="return_normalization",
+        summary="Divides rewards of training by the deviation of the discounted return.",
+        config=ReturnNormalizationConfig,
+        build=f"{WRAPPERS}.rewards:ReturnNormalization",
+        build_vector=f"{WRAPPERS}.rewards:VectorReturnNormalization",
+        training_only=True,
+        changes_observation=False,
+    )
+    yield WrapperSpec(
         name="reward_scaling",
         summary="Multiplies every reward of training by a constant.",
-        training_only=True,
         config=RewardScalingConfig,
-        build="maze_core.builtins.wrappers:RewardScaling",
-        build_vector="maze_core.builtins.wrappers:VectorRewardScaling",
+        build=f"{WRAPPERS}.rewards:RewardScaling",
+        build_vector=f"{WRAPPERS}.rewards:VectorRewardScaling",
+        training_only=True,
+        changes_observation=False,
+    )
+    yield WrapperSpec(
+        name="reward_clipping",
+        summary="Clips every reward of training.",
+        config=RewardClippingConfig,
+        build=f"{WRAPPERS}.rewards:RewardClipping",
+        build_vector=f"{WRAPPERS}.rewards:VectorRewardClipping",
+        training_only=True,
+        changes_observation=False,
+    )
+    yield WrapperSpec(
+        name="time_limit",
+        summary="Truncates episodes after a number of env steps.",
+        config=TimeLimitConfig,
+        build=f"{WRAPPERS}.steps:EnvStepLimit",
+        build_vector=f"{WRAPPERS}.steps:VectorEnvStepLimit",
+        changes_observation=False,
+    )
+    yield WrapperSpec(
+        name="render_observation",
+        summary="Shows the rendered frame instead of what the env observes.",
+        config=RenderObservationConfig,
+        build=f"{WRAPPERS}.pixels:RenderObservation",
+    )
+    yield WrapperSpec(
+        name="pixel_preparation",
+        summary="Makes images grey, resizes them and scales their values.",
+        config=PixelPreparationConfig,
+        build=f"{WRAPPERS}.pixels:PixelPreparation",
+    )
+    yield WrapperSpec(
+        name="observation_stacking",
+        summary="Shows the last observations together.",
+        config=ObservationStackingConfig,
+        build=f"{WRAPPERS}.observations:ObservationStacking",
+        build_vector=f"{WRAPPERS}.observations:VectorObservationStacking",
+    )
+    yield WrapperSpec(
+        name="action_repeat",
+        summary="Repeats each action and sums the rewards.",
+        config=ActionRepeatConfig,
+        build=f"{WRAPPERS}.steps:ActionRepeat",
+        build_vector=f"{WRAPPERS}.steps:VectorActionRepeat",
+        changes_observation=False,
+    )
+    yield WrapperSpec(
+        name="mask_from_info",
+        summary="Puts an action mask from the info into the observation.",
+        config=MaskFromInfoConfig,
+        build=f"{WRAPPERS}.observations:MaskFromInfo",
+    )
+    yield WrapperSpec(
+        name="monitoring",
+        summary="Adds histograms of rewards and observations to the statistics.",
+        config=MonitoringConfig,
+        build=f"{WRAPPERS}.monitoring:Monitoring",
+        build_vector=f"{WRAPPERS}.monitoring:VectorMonitoring",
+        changes_observation=False,
     )
 
 

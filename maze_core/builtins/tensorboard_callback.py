@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from maze_core.builtins.config import TensorBoardConfig
-from maze_core.protocols import Callback, EpochReport, RunInfo
+from maze_core.protocols import Callback, EpochReport, RunInfo, RunSummary
+from maze_core.stats import Histogram
+
+FINAL_METRIC = "final_eval_BaseEnvEvents/reward/mean"
+"""What hyper-parameters are compared by: the best policy on episodes that did not select it."""
+
+N_BUCKETS = 30
 
 
 class TensorBoardCallback(Callback):
-    """Writes scalars under ``<stage>_<group>/<event>/<statistic>``, and configuration and command as text.
+    """Writes scalars and histograms under ``<stage>_<group>/<event>/<statistic>``.
+
+    Besides: configuration and command as text, pictures of the networks, and the hyper-parameters
+    with the final metric, all in one event file without sub-runs.
 
     Args:
         config: Options.
@@ -26,20 +39,32 @@ class TensorBoardCallback(Callback):
         self._writer: EventFileWriter | None = None
 
     def on_run_start(self, run: RunInfo) -> None:
-        """Opens the event file and writes the texts."""
+        """Opens the event file and writes what is known from the start."""
         self._writer = EventFileWriter(str(run.directory))
         self._text("config", f"```yaml\n{run.config_yaml}```")
         self._text("command", f"`{run.command}`")
+        for name, png in run.pictures.items():
+            self._add(Summary(value=[Summary.Value(tag=f"networks/{name}", image=_image(png))]), 0)
+        self._hyper_parameters(dict(_flat(run.config)))
 
     def on_epoch_end(self, report: EpochReport) -> None:
-        """Writes the scalars of the epoch, at step epoch + 1."""
+        """Writes the statistics of the epoch, at step epoch + 1."""
+        assert self._writer is not None
         for stage in report.stages:
-            values = [
-                Summary.Value(tag=f"{stage.stage}_{path}", simple_value=value) for path, value in stage.values.items()
+            values = [Summary.Value(tag=f"{stage.stage}_{path}", simple_value=v) for path, v in stage.values.items()]
+            values += [
+                Summary.Value(tag=f"{stage.stage}_{path}", histo=_histogram(histogram))
+                for path, histogram in stage.histograms.items()
+                if len(histogram.values)
             ]
             self._add(Summary(value=values), report.epoch + 1)
-        if self._writer is not None:
-            self._writer.flush()
+        self._writer.flush()
+
+    def on_run_end(self, summary: RunSummary) -> None:
+        """Closes the session of hyper-parameters."""
+        ended = api_pb2.STATUS_SUCCESS if summary.signal is None else api_pb2.STATUS_UNKNOWN
+        end = plugin_data_pb2.SessionEndInfo(status=ended, end_time_secs=time.time())
+        self._hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
 
     def close(self) -> None:
         """Writes what is left and ends the writer's thread."""
@@ -52,9 +77,67 @@ class TensorBoardCallback(Callback):
             string_val=[markdown.encode()],
             tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
         )
-        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        self._add(Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)]), 0)
+        data = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        self._add(Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=data, tensor=tensor)]), 0)
 
-    def _add(self, summary: Summary, step: int) -> None:
+    def _hyper_parameters(self, values: dict[str, Any]) -> None:
+        metric = api_pb2.MetricInfo(name=api_pb2.MetricName(tag=FINAL_METRIC))
+        experiment = api_pb2.Experiment(
+            hparam_infos=[api_pb2.HParamInfo(name=name, type=_data_type(value)) for name, value in values.items()],
+            metric_infos=[metric],
+        )
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        for name, value in values.items():
+            if isinstance(value, bool):
+                start.hparams[name].bool_value = value
+            elif isinstance(value, (int, float)):
+                start.hparams[name].number_value = value
+            else:
+                start.hparams[name].string_value = value
+        self._hparams(metadata.EXPERIMENT_TAG, experiment=experiment)
+        self._hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start)
+
+    def _hparams(self, tag: str, **content: Any) -> None:
+        data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
+        self._add(Summary(value=[Summary.Value(tag=tag, metadata=data, tensor=metadata.NULL_TENSOR)]), 0)
+
+    def _add(self, content: Summary, step: int) -> None:
         assert self._writer is not None
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=content))
+
+
+def _data_type(value: Any) -> Any:
+    if isinstance(value, bool):
+        return api_pb2.DATA_TYPE_BOOL
+    return api_pb2.DATA_TYPE_FLOAT64 if isinstance(value, (int, float)) else api_pb2.DATA_TYPE_STRING
+
+
+def _image(png: bytes) -> Any:
+    """A PNG as TensorBoard shows it; width and height stand at fixed places in its header."""
+    width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    return Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+
+
+def _histogram(histogram: Histogram) -> HistogramProto:
+    values = np.asarray(histogram.values, np.float64)
+    counts, edges = np.histogram(values, bins=N_BUCKETS)
+    return HistogramProto(
+        min=values.min(),
+        max=values.max(),
+        num=len(values),
+        sum=values.sum(),
+        sum_squares=float((values**2).sum()),
+        bucket_limit=edges[1:].tolist(),
+        bucket=counts.tolist(),
+    )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The options of a configuration by dotted key, as values that TensorBoard takes."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, (bool, int, float)):
+            yield f"{prefix}{key}", value
+        elif value is not None:
+            yield f"{prefix}{key}", str(value)

@@ -32,6 +32,10 @@ COMPLETE = "_MAZE_COMPLETE"
 CLOSED_PIPE = 128 + 13
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads the output any more, as in ``maze train | head -1``."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used, and whose errors are one or two lines."""
 
@@ -60,6 +64,13 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; a reader of its output that went away is not left to click, which exits with 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
+
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Runs a command line; every error of the user ends in one or two lines and its exit code."""
         if COMPLETE in os.environ:
@@ -75,34 +86,33 @@ def complete(command: click.Command, program: str) -> NoReturn:
 
 def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
     """Runs a click main function and exits with the documented code, without a traceback."""
-    debug = "--debug" in args
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows ? instead of failing
             stream.reconfigure(errors="replace")
     logging.basicConfig(format="maze: %(message)s", stream=sys.stderr)
-    extra["standalone_mode"] = False
     try:
-        sys.exit(main(args=args, **extra) or 0)
-    except click.exceptions.Abort:
-        _fail("interrupted", 130)
+        sys.exit(main(args=args, **{**extra, "standalone_mode": False}) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
-    except BrokenPipeError:
+    except ReaderGoneError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
         sys.exit(CLOSED_PIPE)
-    except MemoryError as error:
-        _fail(f"there is not enough memory: {error}. Choose smaller sizes.", 1)
-    except MazeError as error:
-        if debug:
+    except (click.exceptions.Abort, click.ClickException, MemoryError, MazeError, OSError) as error:
+        if "--debug" in args and isinstance(error, (MazeError, OSError)):
             raise
-        _fail(str(error), error.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        _fail(str(error), StorageError.exit_code)
+        _fail(*_told(error))
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What is said about an error, and its exit code."""
+    if isinstance(error, click.exceptions.Abort):
+        return "interrupted", 130
+    if isinstance(error, click.ClickException):
+        return error.format_message(), 2
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {error}. Choose smaller sizes.", 1
+    return str(error), error.exit_code if isinstance(error, MazeError) else StorageError.exit_code
 
 
 def _fail(message: str, code: int) -> NoReturn:

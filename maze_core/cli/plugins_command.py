@@ -8,6 +8,7 @@ import click
 
 from maze_core.cli.complete import complete_plugin
 from maze_core.cli.options import json_option, plugin_options, print_json
+from maze_core.errors import PluginError
 
 if TYPE_CHECKING:
     from maze_core.plugins import Plugin
@@ -123,7 +124,9 @@ def _problems(registry: Registry, plugin: Plugin) -> list[str]:
             spec.config()
         except Exception as error:  # whatever a plugin's own check raises
             found.append(f"{label}: its config has no valid defaults: {type(error).__name__}: {error}")
-        found += [
-            f"{label}: the option {doc.name!r} has no docstring" for doc in field_docs(spec.config) if not doc.doc
-        ]
+        try:
+            bare = [doc.name for doc in field_docs(spec.config) if not doc.doc]
+            found += [f"{label}: the option {name!r} has no docstring" for name in bare]
+        except PluginError as error:
+            found.append(f"{label}: {error}")
     return found

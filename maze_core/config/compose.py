@@ -108,7 +108,8 @@ def _store_packaged_presets(store: ConfigStore, registry: Registry) -> None:
     for provider, folder in package_dirs(registry):
         for file in sorted(folder.glob("*/*.yaml")):
             group = file.parent.name
-            if contested(registry, group, file.stem):
+            own = [directory for _, directory in search_path(registry, ()) if (directory / group / file.name).is_file()]
+            if own or contested(registry, group, file.stem):
                 continue
             with contextlib.suppress(yaml.YAMLError, OSError):  # choosing it will say that it is missing
                 header = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)

@@ -21,7 +21,7 @@ from gymnasium import Env, spaces
 from numpy.typing import NDArray
 
 from maze_core.enums import BoxDistribution
-from maze_core.errors import EmptyMaskError, UserError
+from maze_core.errors import EnvRowError, UserError
 from maze_core.rl.distributions import ActionHeads
 from maze_core.rl.spaces import ACTION_MASK, any_member, put_rows, repeat, take_rows
 
@@ -106,7 +106,7 @@ class Actors:
             live: Which envs are in the middle of an episode, [B]; only their masks are checked.
 
         Raises:
-            EmptyMaskError: If a mask of a live env allows nothing.
+            EnvRowError: If a mask of a live env allows nothing.
         """
         if not self.structured:
             turns = [Turn(FLAT, rows, observation if rows is None else take_rows(observation, rows))]
@@ -181,7 +181,7 @@ def _check_masks(turn: Turn, heads: ActionHeads, live: NDArray[np.bool_]) -> Non
         if len(empty):
             env = int(empty[0]) if turn.rows is None else int(turn.rows[empty[0]])
             message = f"the action mask of actor {turn.step_key!r} for {head!r} allows nothing (env {env})"
-            raise EmptyMaskError(message, env)
+            raise EnvRowError(message, env)
 
 
 class StructuredEnv(Env[dict[str, Any], dict[str, Any]]):

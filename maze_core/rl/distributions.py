@@ -34,6 +34,10 @@ class Head(Protocol):
         """The most probable action of each row: outputs [B, size] -> actions [B, ...]."""
         ...
 
+    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+        """Uniform valid actions of n rows (of an unbounded Box: standard normal), [n, ...]."""
+        ...
+
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Rows whose mask [B, size] leaves no choice, [B]."""
         ...
@@ -68,6 +72,10 @@ class CategoricalHead:
         actions: NDArray[Any] = (choices + self._starts).astype(self._dtype, copy=False)
         return actions.reshape(len(outputs), *self._shape)
 
+    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+        """Each allowed value with the same probability."""
+        return self.mode(generator.random((n, self.size), np.float32), mask)
+
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Rows in which some choice has no allowed value."""
         offsets = np.concatenate(([0], self._ends[:-1]))
@@ -85,6 +93,10 @@ class BinaryHead:
     def mode(self, outputs: NDArray[np.float32], mask: NDArray[np.int8] | None) -> NDArray[Any]:
         """One where the logit is positive."""
         return (outputs > 0).astype(self._dtype).reshape(len(outputs), *self._shape)
+
+    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+        """Zero and one with the same probability."""
+        return self.mode(generator.random((n, self.size), np.float32) - np.float32(0.5), mask)
 
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Never: MultiBinary has no mask."""
@@ -118,6 +130,14 @@ class GaussianHead:
         clipped: NDArray[Any] = np.clip(actions, low, high)
         return clipped.astype(self._space.dtype, copy=False)
 
+    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+        """Uniform between finite bounds, else standard normal, clipped."""
+        low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        uniform = np.where(bounded, low, 0) + generator.random((n, *low.shape)) * np.where(bounded, high - low, 0)
+        actions = np.where(bounded, uniform, np.clip(generator.standard_normal((n, *low.shape)), low, high))
+        return (np.rint(actions) if np.issubdtype(self._space.dtype, np.integer) else actions).astype(self._space.dtype)
+
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Never: a Box has no mask."""
         return np.zeros(len(mask), bool)
@@ -138,7 +158,7 @@ class ActionHeads:
         self._space = space
         squashed = box_distribution is BoxDistribution.squashed_gaussian
         self.heads: dict[str, Head] = {path: _head(leaf, squashed, path) for path, leaf in _action_leaves(space, "")}
-        if not self.heads:
+        if not self.heads or 0 in [head.size for head in self.heads.values()]:
             raise UserError(f"there is nothing to decide in the action space {space}.")
         self.output_sizes: dict[str, int] = {path: head.size for path, head in self.heads.items()}
 
@@ -153,6 +173,20 @@ class ActionHeads:
             Actions with leaves [B, ...], nested as the space is.
         """
         actions = {path: head.mode(outputs[path], mask_of(mask, path)) for path, head in self.heads.items()}
+        return _nest(self._space, "", actions)
+
+    def random(self, generator: np.random.Generator, n: int, mask: Any = None) -> Any:
+        """Random valid actions.
+
+        Args:
+            generator: Where randomness comes from.
+            n: Number of rows, B.
+            mask: Mask of the batch, or None.
+
+        Returns:
+            Actions with leaves [B, ...], nested as the space is.
+        """
+        actions = {path: head.random(generator, n, mask_of(mask, path)) for path, head in self.heads.items()}
         return _nest(self._space, "", actions)
 
     def blocked(self, mask: Any) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maze_core.errors import EmptyMaskError, EnvFaultError, NonFiniteError
+from maze_core.errors import EnvFaultError, EnvRowError, NonFiniteError
 from maze_core.rl.actors import Actors, Rows, Turn
 from maze_core.rl.vector_env import AnyVectorEnv, reset_envs
 
@@ -20,6 +20,21 @@ Observe = Callable[[Turn, Any, NDArray[np.bool_]], None]
 """Is told each turn, its actions, and which of its rows [len(rows)] are in an episode."""
 
 
+EPISODE_EVENTS = "episode_events"
+"""Key of an episode's `EpisodeEvents` in the info of its last step; None for other envs of a batch."""
+
+
+@dataclass(frozen=True)
+class EpisodeEvents:
+    """What an env tells about an episode besides its return; see `maze_core.stats.EventRecorder`.
+
+    Args:
+        values: By path of the statistic: a number, or an array for a histogram.
+    """
+
+    values: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class EpisodeBatch:
     """Finished episodes.
@@ -27,10 +42,14 @@ class EpisodeBatch:
     Args:
         returns: Undiscounted sum of rewards of each, [n], float64.
         lengths: Env steps of each, [n].
+        events: What the env told about each, [n]; empty if it told nothing.
+        observed: Moments of the observations of each, for running normalisation, [n]; empty without.
     """
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
+    events: Sequence[EpisodeEvents | None] = ()
+    observed: Sequence[Any] = ()
 
     @staticmethod
     def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
@@ -38,7 +57,10 @@ class EpisodeBatch:
         if not batches:
             return EpisodeBatch(np.zeros(0), np.zeros(0, np.int64))
         return EpisodeBatch(
-            np.concatenate([batch.returns for batch in batches]), np.concatenate([batch.lengths for batch in batches])
+            np.concatenate([batch.returns for batch in batches]),
+            np.concatenate([batch.lengths for batch in batches]),
+            [event for batch in batches for event in batch.events],
+            [moments for batch in batches for moments in batch.observed],
         )
 
 
@@ -66,32 +88,50 @@ def run_episodes(
     live = np.arange(env.num_envs) < n
     rows: Rows = None if n == env.num_envs else np.arange(n)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
+    events: list[EpisodeEvents | None] = [None] * env.num_envs
     observation = reset_envs(env, np.arange(n), seeds)
     n_live = n_rows = n
     while n_live:
-        decisions = []
         try:
-            turns = actors.turns(observation, rows, live)
-        except EmptyMaskError as error:
+            decisions = _decide(actors.turns(observation, rows, live), act, observe, live)
+        except EnvRowError as error:
             where = f"in env step {lengths[error.env]} of the episode with seed {seeds[error.env]}"
             raise EnvFaultError(f"{error}, {where}") from None
-        for turn in turns:
-            actions = act(turn)
-            if observe is not None:
-                observe(turn, actions, live if turn.rows is None else live[turn.rows])
-            decisions.append((turn, actions))
-        observation, rewards, terminated, truncated, _ = env.step(actors.env_actions(env.num_envs, decisions))
+        observation, rewards, terminated, truncated, infos = env.step(actors.env_actions(env.num_envs, decisions))
         returns += rewards
         ended = terminated | truncated
         begins = actors.step_begins(observation)
         lengths += live if begins is None else live & (begins | ended)
         if ended.any():
+            _take_events(events, infos, ended)
             live &= ~ended
             n_live = int(live.sum())
             if n_live <= n_rows // 2:
                 rows, n_rows = np.flatnonzero(live), n_live
     _check_returns(returns[:n], seeds)
-    return EpisodeBatch(returns[:n], lengths[:n])
+    return EpisodeBatch(returns[:n], lengths[:n], events[:n] if any(events) else ())
+
+
+def _decide(
+    turns: Sequence[Turn], act: Act, observe: Observe | None, live: NDArray[np.bool_]
+) -> list[tuple[Turn, Any]]:
+    decisions = []
+    for turn in turns:
+        try:
+            decisions.append((turn, act(turn)))
+        except EnvRowError as error:  # counted within the turn
+            raise EnvRowError(str(error), error.env if turn.rows is None else int(turn.rows[error.env])) from None
+    if observe is not None:
+        for turn, actions in decisions:
+            observe(turn, actions, live if turn.rows is None else live[turn.rows])
+    return decisions
+
+
+def _take_events(events: list[EpisodeEvents | None], infos: Mapping[str, Any], ended: NDArray[np.bool_]) -> None:
+    told = infos.get(EPISODE_EVENTS)
+    if told is not None:
+        for row in np.flatnonzero(ended):
+            events[row] = told[row]
 
 
 def _check_returns(returns: NDArray[np.float64], seeds: Sequence[int]) -> None:

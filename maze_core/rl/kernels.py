@@ -134,8 +134,8 @@ class DenseKernel:
 
     def act(self, turn: Turn) -> Any:
         """The most probable actions of one actor."""
-        encoded = self.policy.encoders[turn.step_key].encode(turn.observation)
-        return _mode(self.policy, turn, self._actors[turn.step_key].outputs(flatten(encoded)))
+        inputs = flatten(self.policy.encode(turn))
+        return _mode(self.policy, turn, self._actors[turn.step_key].outputs(inputs))
 
     def population(self, parameters: Float32) -> Population:
         """Copies of the policy, computed in one batched product per layer."""
@@ -169,7 +169,7 @@ class _DensePopulation:
         if rows is not turn.rows:  # as long as the rows are the same object, so is the gathered copy
             actor = self._members[turn.step_key] if turn.rows is None else self._members[turn.step_key].rows(turn.rows)
             self._chosen[turn.step_key] = (turn.rows, actor)
-        inputs = flatten(self._policy.encoders[turn.step_key].encode(turn.observation))
+        inputs = flatten(self._policy.encode(turn))
         return _mode(self._policy, turn, actor.outputs(inputs[:, None, :]))
 
 
@@ -196,7 +196,7 @@ class AutogradKernel:
 
     def encode(self, turn: Turn) -> dict[str, Any]:
         """The turn's observations as tensors on the device."""
-        return _tensors(self.policy.encoders[turn.step_key].encode(turn.observation), self.device)
+        return _tensors(self.policy.encode(turn), self.device)
 
     def population(self, parameters: Float32) -> Population:
         """Copies of the policy, batched with `torch.func.vmap` where the model allows it."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from maze_core.errors import NonFiniteError, UserError
-from maze_core.rl.actors import Actors
-from maze_core.rl.spaces import ObservationEncoder
+from maze_core.rl.actors import Actors, Turn, action_mask
+from maze_core.rl.episodes import EpisodeBatch
+from maze_core.rl.normalization import MomentsRecorder, ObservationNormalization
+from maze_core.rl.spaces import Encoded, ObservationEncoder, batch_size
 
 
 class Policy(nn.Module):
@@ -18,24 +22,66 @@ class Policy(nn.Module):
     Args:
         actors: The env's actors.
         models: For each step key a module from the encoded observation to ``{head: [B, size]}``.
+        normalization: Shifts and scales what the models see; None leaves observations as they are.
 
     Raises:
         UserError: If an actor's observations cannot be fed to a network, or its step key is taken.
     """
 
-    def __init__(self, actors: Actors, models: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        actors: Actors,
+        models: Mapping[str, nn.Module],
+        normalization: ObservationNormalization | None = None,
+    ) -> None:
         super().__init__()
         self.actors = actors
         for key in models:
             if hasattr(nn.ModuleDict, key):
                 raise UserError(f"{key!r} cannot be a step key: torch uses the name itself.")
         self.models = nn.ModuleDict(models)
+        self.normalization = normalization
         self.encoders = {key: ObservationEncoder(actor.observation_space) for key, actor in actors.by_key.items()}
+
+    def encode(self, turn: Turn) -> Encoded:
+        """What the actor's model sees: its observations encoded and, where configured, normalised."""
+        encoded = self.encoders[turn.step_key].encode(turn.observation)
+        return encoded if self.normalization is None else self.normalization.apply_to(turn.step_key, encoded)
+
+    def recorder(self, num_envs: int) -> MomentsRecorder | None:
+        """Collects what running statistics of observations have to learn; None if there are none."""
+        if self.normalization is None or not self.normalization.running:
+            return None
+        return MomentsRecorder(self.normalization, self.encoders, num_envs)
+
+    def learn_statistics(self, episodes: EpisodeBatch) -> None:
+        """Adds what was observed in episodes of training to the running statistics, in their order."""
+        for moments in episodes.observed:
+            for step_key, of_actor in moments.items():
+                if self.normalization is not None:
+                    self.normalization.update(step_key, of_actor)
 
     @property
     def n_parameters(self) -> int:
         """Number of weights, D."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class RandomPolicy:
+    """Chooses among the valid actions with equal probability; the same seed, the same actions.
+
+    Args:
+        actors: The env's actors.
+        generator: Where randomness comes from.
+    """
+
+    def __init__(self, actors: Actors, generator: np.random.Generator) -> None:
+        self.actors, self._generator = actors, generator
+
+    def act(self, turn: Turn) -> Any:
+        """Random actions of one actor, leaves [len(rows), ...]."""
+        heads = self.actors.by_key[turn.step_key].heads
+        return heads.random(self._generator, batch_size(turn.observation), action_mask(turn.observation))
 
 
 def get_vector(module: nn.Module) -> torch.Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from maze_core.errors import EnvFaultError, UserError
+from maze_core.errors import EnvRowError, UserError
 
 ACTION_MASK = "action_mask"
 """Observation key of the mask of valid actions; never an input of a network."""
@@ -57,7 +57,7 @@ class ObservationEncoder:
             observation: As a vector env returns it, leaves ``[B, ...]``.
 
         Raises:
-            EnvFaultError: If it is not finite, or leaves its space.
+            EnvRowError: If it is not finite, or leaves its space; counted within the batch.
         """
         return self._encode({OBSERVATION: observation} if self._plain else observation)  # type: ignore[no-any-return]
 
@@ -100,14 +100,16 @@ def _unit_box(shape: tuple[int, ...]) -> spaces.Box:
 def _finite(values: NDArray[np.float32], path: str) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
-        raise EnvFaultError(f"{path} is not finite: {values[row]}")
+        raise EnvRowError(f"{path} is not finite: {values[row]}", row)
     return values
 
 
 def _one_hot(values: NDArray[Any], sizes: NDArray[Any], path: str) -> NDArray[np.float32]:
     """One-hot of each column, side by side: values [B, K] with sizes [K] -> [B, sum(sizes)]."""
-    if ((values < 0) | (values >= sizes)).any():
-        raise EnvFaultError(f"{path} leaves its space: it counts {values.min()} to {values.max()} from its start.")
+    outside = ((values < 0) | (values >= sizes)).any(axis=1)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise EnvRowError(f"{path} leaves its space: counted from its start it is {values[row]}", row)
     encoded = np.zeros((len(values), int(sizes.sum())), np.float32)
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     encoded[np.arange(len(values))[:, None], values.astype(np.int64) + offsets] = 1.0
@@ -153,6 +155,13 @@ def put_rows(target: Any, rows: NDArray[Any], batch: Any) -> None:
             put_rows(part, rows, value)
     else:
         target[rows] = batch
+
+
+def batch_size(batch: Any) -> int:
+    """Number of rows of a batch, of whatever nesting."""
+    while isinstance(batch, (Mapping, tuple)):
+        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+    return len(batch)
 
 
 def any_member(space: spaces.Space[Any]) -> Any:

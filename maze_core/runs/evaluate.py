@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,9 @@ def evaluate(runner: Runner, streams: Streams, stage: str, n_episodes: int, tota
     """
     seeds = streams.episode_seeds(stage, 0, n_episodes)
     results = runner.map(evaluate_slice, [seeds[first : first + SLICE] for first in range(0, n_episodes, SLICE)])
-    return StageStatistics(
-        stage,
-        totals.reduce([batch for batch, _ in results]),
-        _merged([histograms for _, histograms in results]),
-    )
+    statistics = totals.reduce(stage, [batch for batch, _ in results])
+    actions = _merged([histograms for _, histograms in results])
+    return replace(statistics, histograms={**actions, **statistics.histograms})
 
 
 def _merged(histograms: Sequence[dict[str, Histogram]]) -> dict[str, Histogram]:

@@ -19,6 +19,9 @@ from maze_core.errors import NothingUsableError, StorageError, UserError
 BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
 """Weights of the best policy by evaluation, and of the last one."""
 
+NORMALIZATION = "normalization.json"
+"""Statistics of observations in readable form; those in use are part of the weights."""
+
 PACKAGES = ("maze-core", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "pluggy", "click", "tensorboard")
 MAX_WEIGHTS_BYTES = 2**34
 
@@ -79,9 +82,19 @@ class RunDirectory:
         """
         self._write(name, lambda file: torch.save(dict(state), file))
 
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Writes a file, in a folder of the directory if its name has one.
+
+        Raises:
+            StorageError: If that fails; the file is then as it was.
+        """
+        self._write(name, lambda file: file.write(content))
+
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        target, temporary = self.path / name, self.path / f".{name}.tmp"
+        target = self.path / name
+        temporary = target.with_name(f".{target.name}.tmp")
         try:
+            target.parent.mkdir(exist_ok=True)
             with temporary.open("wb") as file:
                 write(file)
                 file.flush()

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 
 from maze_core.build import BuiltRun
-from maze_core.errors import NonFiniteError, UserError
+from maze_core.errors import NonFiniteError
 from maze_core.protocols import EpochReport, RunSummary
 from maze_core.rl.policy import Policy
 from maze_core.run_config import RunnerConfig
@@ -80,20 +80,19 @@ class TrainingLoop:
         """Trains until a limit is reached, and leaves the policy with its best weights.
 
         Args:
-            n_epochs: Epochs from now on, even if the env is solved; None trains up to the configured
-                number.
+            n_epochs: Exactly so many epochs from now on, even if the env is solved or nothing improves;
+                None trains up to the configured number.
 
         Raises:
-            UserError: If `n_epochs` is less than 1.
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
         """
-        last_epoch = self._last_epoch(n_epochs)
+        last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
         policy, stop = self.built.policy, StopRequest()
         self._started = time.perf_counter() - self._wall_s
         if self._last is not None:
             policy.load_state_dict(self._last)
         with stop.listening():
-            while (reason := self._reason_to_stop(last_epoch, stop)) is None:
+            while (reason := self._reason_to_stop(last_epoch, stop, n_epochs is not None)) is None:
                 stages = [self._train_epoch(stop)]
                 self.epoch += 1
                 new_best = None
@@ -106,14 +105,6 @@ class TrainingLoop:
             callback.on_run_end(summary)
         return summary
 
-    def _last_epoch(self, n_epochs: int | None) -> int | None:
-        if n_epochs is None:
-            return self.config.n_epochs
-        if n_epochs < 1:
-            raise UserError(f"n_epochs={n_epochs} is not allowed: it must be a whole number >= 1.")
-        self._solved_by, self._waiting_since = None, self.epoch - 1
-        return self.epoch + n_epochs
-
     def _train_epoch(self, stop: StopRequest) -> StageStatistics:
         trainer, metrics, started = self.built.trainer, [], time.perf_counter()
         for _ in range(trainer.epoch_length):
@@ -123,7 +114,7 @@ class TrainingLoop:
         self.train_s += time.perf_counter() - started
         _check_finite(trainer.policy)
         episodes, trainer.episodes = trainer.episodes, []
-        return StageStatistics("train", {**trainer_statistics(metrics), **self._totals["train"].reduce(episodes)})
+        return self._totals["train"].reduce("train", episodes, trainer_statistics(metrics))
 
     def _evaluation_is_due(self, last_epoch: int | None, stop: StopRequest) -> bool:
         if stop.signal is not None:
@@ -163,16 +154,16 @@ class TrainingLoop:
         budget = self.config.total_env_steps
         return budget is not None and self.built.trainer.env_steps >= budget
 
-    def _reason_to_stop(self, last_epoch: int | None, stop: StopRequest) -> str | None:
+    def _reason_to_stop(self, last_epoch: int | None, stop: StopRequest, exactly: bool) -> str | None:
         if stop.signal is not None:
             return f"interrupted by {signal.Signals(stop.signal).name}"
-        if self._solved_by is not None:
+        if self._solved_by is not None and not exactly:
             return f"solved: mean evaluation return {self._solved_by:.1f} >= {self.built.reward_threshold:g}"
         if last_epoch is not None and self.epoch >= last_epoch:
             return f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
         if self._budget_is_spent():
             return f"{self.built.trainer.env_steps} env steps done"
-        patience = self.config.patience
+        patience = None if exactly else self.config.patience
         if patience is not None and self._evaluated_epoch - self._waiting_since >= patience and self._best is not None:
             return f"no better evaluation in {self._evaluated_epoch - self._waiting_since} epochs"
         return None

@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 
 from maze_core.rl.actors import Actors, Turn
 from maze_core.rl.episodes import EpisodeBatch
+from maze_core.stats.events import Event, EventGroup, EventRecorder, reduce_events
+
+__all__ = [
+    "REWARD", "ActionCounter", "EpisodeTotals", "Event", "EventGroup", "EventRecorder", "Histogram",
+    "StageStatistics", "trainer_statistics",
+]  # fmt: skip
 
 REWARD = "BaseEnvEvents/reward/"
 
@@ -63,11 +69,15 @@ class EpisodeTotals:
         self.env_steps = 0
         self.episodes = 0
 
-    def reduce(self, batches: Sequence[EpisodeBatch]) -> dict[str, float]:
+    def reduce(
+        self, stage: str, batches: Sequence[EpisodeBatch], more: Mapping[str, float] | None = None
+    ) -> StageStatistics:
         """Statistics of the episodes of one epoch; without episodes only the totals.
 
         Args:
+            stage: ``train``, ``eval`` or ``final_eval``.
             batches: The epoch's episodes.
+            more: Further statistics by path, shown first.
         """
         joined = EpisodeBatch.joined(batches)
         self.env_steps += int(joined.lengths.sum())
@@ -82,7 +92,12 @@ class EpisodeTotals:
         if len(joined.returns):
             for name in ("std", "mean", "min", "max"):
                 values[name] = float(getattr(joined.returns, name)())
-        return {REWARD + name: value for name, value in values.items()}
+        events, histograms = reduce_events(joined.events)
+        return StageStatistics(
+            stage,
+            {**(more or {}), **events, **{REWARD + name: value for name, value in values.items()}},
+            {path: Histogram(collected) for path, collected in histograms.items()},
+        )
 
 
 class ActionCounter:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Result, run_cli, run_maze_run
-from support.projects import SCRIPTED, SMALL, write, write_project
+from support.projects import SCRIPTED, SMALL, SPECS, write, write_component, write_env, write_project
 
 USER, ENV, NON_FINITE, STORAGE, NOTHING_USABLE = 2, 3, 4, 5, 6
 MAX_LINES = 4
@@ -115,6 +115,11 @@ ROWS: list[tuple[str, int, list[str]]] = [
     ("train run_dir=/proc/nothing/run", STORAGE, ["/proc/nothing", "run_dir=<path>"]),
     ("train input_dir=nowhere", NOTHING_USABLE, ["input_dir=nowhere is no directory"]),
     ("train input_dir=.", NOTHING_USABLE, ["input_dir=. has no state_dict.pt"]),
+    # huge values
+    ("train algorithm.noise_stddev=1e200", USER, ["algorithm.noise_stddev=1e+200", "from 1e-6 to 1e3"]),
+    ("train algorithm.n_rollouts_per_update=1000000000000", USER, ["update=1000000000000", "from 2 to 1000000"]),
+    ("train runner.device=cuda:99999999999", USER, ["runner.device=cuda:99999999999", "cpu, cuda, or cuda:N"]),
+    ("train env.name=.foo:Bar-v0", USER, ["env.name=.foo:Bar-v0", "'.foo' cannot be imported"]),
     # envs that fail
     (f"train {LOCAL} env.fail_in=constructor", ENV, ["'dial'", "RuntimeError", "no luck in constructor"]),
 ]  # fmt: skip
@@ -182,9 +187,9 @@ def test_weights_that_would_run_code_are_refused(workdir: Path) -> None:
 
 def test_an_existing_run_directory_is_left_as_it_is(workdir: Path) -> None:
     assert run_cli("train", *SMALL, "run_dir=run").exit_code == 0
-    before = {path.name: path.read_bytes() for path in (workdir / "run").iterdir()}
+    before = {path.name: path.read_bytes() for path in (workdir / "run").rglob("*") if path.is_file()}
     check(run_cli("train", *SMALL, "run_dir=run"), USER, "run_dir=run exists already", "input_dir=run")
-    assert {path.name: path.read_bytes() for path in (workdir / "run").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (workdir / "run").rglob("*") if path.is_file()} == before
 
 
 def test_maze_run_without_a_configuration_says_how_to_name_one(workdir: Path) -> None:
@@ -257,3 +262,108 @@ def test_the_dev_runner_shows_a_traceback(workdir: Path) -> None:
     assert result.exit_code == ENV
     assert "Traceback" in result.stderr
     assert "no luck in constructor" in result.stderr.splitlines()[-1]
+
+
+# What a local project may get wrong
+
+BUILDS = {
+    "no module": '"nowhere:nothing"',
+    "no attribute": '"maze_core.specs:nothing"',
+    "imports what is missing": '"beside_missing:build"',
+    "raises at import": '"beside_raising:build"',
+    "no python": '"beside_broken:build"',
+}
+
+
+@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_lazy_build_that_cannot_be_imported_is_told(workdir: Path, kind: str, build: str) -> None:
+    write(workdir / "beside_missing.py", "import a_package_that_is_not_installed\n")
+    write(workdir / "beside_raising.py", "raise RuntimeError('half way')\n")
+    write(workdir / "beside_broken.py", "def build(:\n")
+    write_component(workdir, kind, "", build)
+    group = {"wrapper": "wrappers", "callback": "callbacks"}.get(kind, kind)
+    before = sorted(path.name for path in workdir.iterdir())
+    result = run_cli("train", "runner.n_epochs=1", f"{group}=ours", "run_dir=run")
+    check(without_announcement(result), USER, build.strip('"').partition(":")[0], "cannot be imported")
+    assert sorted(path.name for path in workdir.iterdir() if path.name != "__pycache__") == before
+
+
+def without_announcement(result: Result) -> Result:
+    """Without the line that a local project is used."""
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("maze: using the local plugins of ")]
+    return Result(result.exit_code, result.stdout, "\n".join(lines))
+
+
+FAULTS = {
+    "nan observation": ({"first": "np.array([0, np.nan], np.float32)"}, ["observation", "not finite"]),
+    "nan later": ({"later": "np.array([0, np.nan], np.float32)", "terminated": "False"}, ["observation", "not finite"]),
+    "infinite observation": ({"first": "np.array([0, np.inf], np.float32)"}, ["observation", "not finite"]),
+    "not in a discrete space": (
+        {"observation_space": "spaces.Discrete(4, start=5)", "first": "2"},
+        ["leaves its space"],
+    ),
+    "wrong shape": ({"first": "np.zeros(3, np.float32)"}, ["Ours", "does not fit its space"]),
+    "wrong shape later": ({"later": "np.zeros(3, np.float32)"}, ["Ours", "does not fit its space"]),
+    "a missing key": ({"observation_space": "spaces.Dict(a=spaces.Discrete(2))", "first": "{}"}, ["Ours"]),
+    "no number as reward": ({"reward": "'x'"}, ["Ours", "step"]),
+    "ends the program": ({"before_step": "raise SystemExit(0)"}, ["Ours", "SystemExit", "step"]),
+}
+
+
+@pytest.mark.parametrize(("parts", "words"), FAULTS.values(), ids=FAULTS)
+def test_an_env_that_misbehaves_is_told(workdir: Path, parts: dict[str, str], words: list[str]) -> None:
+    write_env(workdir, **parts)
+    result = run_cli("train", *SMALL, "env=ours", "run_dir=run")
+    check(without_announcement(result), ENV, *words)
+    assert not (workdir / "run" / "state_dict.pt").exists()
+
+
+EMPTY = {
+    "only a mask": {
+        "observation_space": "spaces.Dict(action_mask=spaces.MultiBinary(2))",
+        "first": "{'action_mask': np.ones(2, np.int8)}",
+    },
+    "box without numbers": {"observation_space": "spaces.Box(0, 1, (0,))", "first": "np.zeros(0, np.float32)"},
+    "no observation": {"observation_space": "spaces.Dict({})", "first": "{}"},
+    "no action": {"action_space": "spaces.Dict({})"},
+    "box action without numbers": {"action_space": "spaces.Box(0, 1, (0,))"},
+}
+
+
+@pytest.mark.parametrize("parts", EMPTY.values(), ids=EMPTY)
+def test_empty_spaces_are_refused_before_there_is_a_run(workdir: Path, parts: dict[str, str]) -> None:
+    write_env(workdir, **parts)
+    check(without_announcement(run_cli("train", *SMALL, "env=ours", "run_dir=run")), USER, "nothing to")
+    assert not (workdir / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["type", "values"])
+def test_a_step_key_that_cannot_be_used_is_told(workdir: Path, key: str) -> None:
+    source = f"""
+def build(config):
+    from gymnasium import spaces
+    from maze_core.rl import StructuredEnv
+
+    return StructuredEnv({{"{key}": (spaces.Box(0, 1, (2,)), spaces.Discrete(2))}})
+"""
+    write_component(workdir, "env", source)
+    check(without_announcement(run_cli("train", *SMALL, "env=ours", "run_dir=run")), USER, f"'{key}'", "step key")
+    assert not (workdir / "run").exists()
+
+
+def test_a_model_without_weights_cannot_be_evolved(workdir: Path) -> None:
+    source = """
+def build(config, observation_space, output_sizes):
+    import torch
+
+    class Constant(torch.nn.Module):
+        def forward(self, observation):
+            return {head: torch.zeros(len(observation["observation"]), size) for head, size in output_sizes.items()}
+
+    return Constant()
+"""
+    write_component(workdir, "model", source)
+    result = run_cli("train", *SMALL, "model=ours", "run_dir=run")
+    check(without_announcement(result), USER, "algorithm es needs a model with weights")
+    assert not (workdir / "run").exists()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from support.cli import run_cli, run_maze_run
-from support.projects import write, write_project
+from support.projects import write, write_package, write_project
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -28,8 +29,6 @@ def test_list_shows_name_plugin_and_summary() -> None:
     ("what", "names"),
     [
         ("envs", ["gym_env"]),
-        ("wrappers", ["reward_scaling"]),
-        ("models", ["flatten_concat", "per_actor", "vector_obs"]),
         ("algorithms", ["es"]),
         ("runners", ["local"]),
         ("policies", []),
@@ -303,3 +302,48 @@ def test_help_lists_every_command() -> None:
 
 def test_version() -> None:
     assert run_cli("--version").stdout == "maze, version 0.1.0\n"
+
+
+# Presets, and options that cannot be read
+
+
+def test_list_presets_leaves_out_what_two_packages_offer(workdir: Path) -> None:
+    for name in ("twin_one", "twin_two"):
+        preset = "defaults: [es, _self_]\n"
+        sys.path.insert(0, str(write_package(workdir, name, {"algorithm/fast": preset, f"algorithm/{name}": preset})))
+    names = [row["name"] for row in run_cli("list", "presets", "--json").json if row["group"] == "algorithm"]
+    assert names == ["twin_one", "twin_two"]
+
+
+def test_info_of_a_preset_shows_its_file() -> None:
+    result = run_cli("info", "runner", "dev")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (file,) = [row["file"] for row in run_cli("list", "presets", "--json").json if row["name"] == "dev"]
+    assert file in result.stdout
+    assert Path(file).read_text().rstrip() in result.stdout
+
+
+@pytest.fixture
+def unreadable(workdir: Path) -> str:
+    """A plugin with an option whose type does not exist; returns its name."""
+    source = (write_project(workdir, "here") / "maze_plugins.py").read_text()
+    (workdir / "maze_plugins.py").write_text(source.replace("size: int", 'size: "NoSuchType"'))
+    return workdir.name
+
+
+def test_plugins_check_survives_options_that_cannot_be_read(unreadable: str) -> None:
+    result = run_cli("plugins", "check")
+    assert result.exit_code == 2
+    assert f"FAILED  {unreadable} " in result.stdout
+    assert "NoSuchType" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "ok      es (maze-es 0.1.0)" in result.stdout
+    assert result.stdout.splitlines()[-1] == "4 of 5 plugins work."
+
+
+def test_plugins_check_as_json_survives_options_that_cannot_be_read(unreadable: str) -> None:
+    result = run_cli("plugins", "check", "--json")
+    assert result.exit_code == 2
+    checked = {row["plugin"]: row for row in result.json}
+    assert [name for name, row in checked.items() if not row["ok"]] == [unreadable]
+    assert any("NoSuchType" in problem for problem in checked[unreadable]["problems"])

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from support.cli import run_cli, run_maze_run
-from support.projects import SCRIPTED, SMALL, copy_scripted, write
+from support.projects import SCRIPTED, SMALL, copy_scripted, write, write_env
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 FILES = {
@@ -25,6 +25,7 @@ FILES = {
     "final_state_dict.pt",
     "log.txt",
     "metrics.jsonl",
+    "networks",
     "overrides.txt",
     "state_dict.pt",
 }
@@ -162,7 +163,10 @@ def test_tensorboard_shows_what_metrics_jsonl_holds() -> None:
 def test_tensorboard_shows_configuration_and_command() -> None:
     train()
     events = EventAccumulator("run").Reload()
-    texts = {tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in events.Tags()["tensors"]}
+    texts = {
+        tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode()
+        for tag in ("config/text_summary", "command/text_summary")
+    }
     assert texts["config/text_summary"] == f"```yaml\n{Path('run/config.yaml').read_text()}```"
     assert texts["command/text_summary"] == f"`{Path('run/command.txt').read_text().strip()}`"
 
@@ -207,8 +211,8 @@ def test_without_callbacks_a_run_is_silent_and_saves_its_weights(workdir: Path) 
 def test_a_secret_of_the_environment_appears_nowhere(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SECRET", "reset_hunter2")
     out = train("--plugin", str(SCRIPTED), "env=dial", "env.fail_in=${oc.env:MY_SECRET}")
-    files = list((workdir / "run").iterdir())
-    assert len(files) == len(FILES) + 1
+    files = [path for path in (workdir / "run").rglob("*") if path.is_file()]
+    assert len(files) == len(FILES) + 2  # the event file, and two pictures in networks/
     assert not [file.name for file in files if b"hunter2" in file.read_bytes()]
     assert "hunter2" not in out
     assert "${oc.env:MY_SECRET}" in out
@@ -391,3 +395,55 @@ def test_cartpole_is_solved_with_the_defaults(seed: int) -> None:
     assert "Run ended: solved: mean evaluation return" in result.stdout
     assert rows()[-1]["epoch"] < 40
     assert rows()[-1]["values"]["BaseEnvEvents/reward/mean"] > 400
+
+
+# Training and evaluation
+
+
+def test_training_and_evaluation_have_envs_of_their_own_at_equal_sizes() -> None:
+    train("algorithm.n_rollouts_per_update=16", "wrappers=reward_scaling", "wrappers.reward_scaling.scale=10")
+    steps, mean = "BaseEnvEvents/reward/mean_step_count", "BaseEnvEvents/reward/mean"
+    factors = {row["stage"]: row["values"][mean] / row["values"][steps] for row in rows()}
+    assert factors == {"train": pytest.approx(10), "eval": pytest.approx(1), "final_eval": pytest.approx(1)}
+
+
+def test_a_signal_during_the_final_evaluation_counts(workdir: Path) -> None:
+    """The second episode is that of the final evaluation."""
+    early = "import signal; RESETS.append(0); len(RESETS) == 2 and signal.raise_signal(signal.SIGINT)"
+    write_env(workdir, before_step=early)
+    file = workdir / "maze_plugins.py"
+    file.write_text(file.read_text() + "\n\nRESETS = []\n")
+    once = ("runner.n_epochs=1", "runner.evaluation.n_episodes=1")
+    options = (f"--plugin={SCRIPTED}", "env=ours", "algorithm=scripted", *once, "seed=1,2", "run_dir=runs")
+    result = run_cli("train", "-m", *options)
+    assert result.exit_code == 130
+    assert [path.name for path in (workdir / "runs").iterdir()] == ["1"]
+    assert {"state_dict.pt", "final_state_dict.pt"} <= {path.name for path in (workdir / "runs" / "1").iterdir()}
+
+
+def test_weights_that_the_policy_has_no_use_for_are_named() -> None:
+    train()
+    torch.save({**weights(), "critic.weight": torch.zeros(3)}, "run/state_dict.pt")
+    result = run_cli("train", *SMALL, "input_dir=run", "run_dir=next")
+    assert result.exit_code == 0
+    assert "input_dir=run: took over all 6 weight tensors; not used: critic.weight." in result.stdout
+
+
+def test_the_jobs_of_a_multirun_lie_below_a_directory_with_a_space(workdir: Path) -> None:
+    assert run_cli("train", "-m", *SMALL[:2], "run_dir='my runs'", "seed=1,2").exit_code == 0
+    assert sorted(path.name for path in workdir.iterdir()) == ["my runs"]
+    assert sorted(path.name for path in (workdir / "my runs").iterdir()) == ["1", "2"]
+    assert yaml.safe_load((workdir / "my runs" / "2" / "config.yaml").read_text())["run_dir"] == "my runs/2"
+
+
+def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(workdir: Path) -> None:
+    """As in ``maze train | head -1``."""
+    endless = ("runner.n_epochs=null", "runner.patience=null", "runner.stop_at_reward=inf", "run_dir=run")
+    command = [sys.executable, "-c", "from maze_core.cli.main import maze; maze.main()", "train", *SMALL[1:], *endless]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (141, "")

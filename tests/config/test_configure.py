@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,8 @@ from maze_es.config import ESConfig, Optimizer
 from maze_gym_env.config import GymEnvConfig
 from maze_perception.config import FlattenConcatConfig, VectorObsConfig
 from omegaconf import OmegaConf
-from support.projects import SCRIPTED, write, write_project
+from omegaconf.basecontainer import BaseContainer
+from support.projects import SCRIPTED, write, write_package, write_project
 
 from maze_core.builtins.config import LocalRunnerConfig, RewardScalingConfig
 from maze_core.config import ConfigRequest, Configured, configure
@@ -494,3 +496,114 @@ def test_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(rate, range(1, 13)))
     assert results == [(n, {"n": n, "home": "${oc.env:HOME}"}) for n in range(1, 13)]
+
+
+# Presets of installed packages
+
+
+def install_package(folder: Path, name: str, presets: dict[str, str]) -> None:
+    sys.path.insert(0, str(write_package(folder, name, presets)))
+
+
+def test_a_package_cannot_change_what_is_there(workdir: Path) -> None:
+    before = make().to_yaml()
+    presets = {"algorithm/es": "defaults: [es, _self_]\nlr: 9\n", "model/flatten_concat": "hidden_sizes: [1]\n"}
+    install_package(workdir, "intruder", presets)
+    assert make().to_yaml() == before
+    assert make("algorithm=es", "model=flatten_concat").to_yaml() == before
+
+
+def test_a_package_cannot_change_a_preset_of_the_core_or_of_the_user(workdir: Path) -> None:
+    install_package(workdir, "intruder", {"runner/dev": "defaults: [local, _self_]\nn_epochs: 7\n"})
+    assert make("runner=dev").config.runner == LocalRunnerConfig(raw_errors=True)
+
+
+@pytest.fixture
+def twins(workdir: Path) -> None:
+    for name, rate in (("twin_one", 3), ("twin_two", 4)):
+        preset = f"defaults: [es, _self_]\nlr: {rate}\n"
+        install_package(workdir, name, {"algorithm/fast": preset, f"algorithm/fast_{name}": preset})
+
+
+def test_a_preset_that_two_packages_offer_is_an_error_that_names_both(twins: None) -> None:
+    message = error_of("algorithm=fast")
+    assert "algorithm=fast" in message
+    assert "twin_one and twin_two" in message
+    assert "MAZE_DISABLE_PLUGINS" in message
+
+
+def test_the_other_presets_of_two_packages_in_conflict_work(twins: None) -> None:
+    assert make().config.algorithm == ESConfig()
+    assert make("algorithm=fast_twin_one").config.algorithm.lr == 3
+    assert make("algorithm=fast_twin_two").config.algorithm.lr == 4
+
+
+def test_a_preset_conflict_ends_when_one_of_the_two_is_switched_off(
+    twins: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAZE_DISABLE_PLUGINS", "twin_two")
+    assert make("algorithm=fast").config.algorithm.lr == 3
+
+
+# One experiment
+
+
+@pytest.mark.parametrize("overrides", [["experiment=[a,b]"], ["+experiment=a", "+experiment=b"]])
+def test_two_experiments_are_refused(workdir: Path, overrides: list[str]) -> None:
+    for name, lr in (("a", 3), ("b", 4)):
+        write(workdir / "conf" / "experiment" / f"{name}.yaml", f"# @package _global_\nalgorithm: {{lr: {lr}}}\n")
+    message = error_of(*overrides, config_dirs=[workdir / "conf"])
+    assert "one experiment" in message
+    assert "\n" not in message
+
+
+def test_an_experiment_may_be_named_twice(workdir: Path) -> None:
+    write(workdir / "conf" / "experiment" / "a.yaml", "# @package _global_\nalgorithm: {lr: 3}\n")
+    assert make("+experiment=a", "experiment=a", config_dirs=[workdir / "conf"]).config.algorithm.lr == 3
+
+
+# Fields of a root configuration
+
+
+def test_fields_of_a_root_configuration_are_not_carried_into_another_option(workdir: Path) -> None:
+    text = "defaults: [conf_train, _self_]\nmodel: {hidden_sizes: [5], activation: relu}\n"
+    write(workdir / "mine" / "my_run.yaml", text)
+    request = {"config_name": "my_run", "config_dirs": [workdir / "mine"]}
+    message = error_of("model=vector_obs", **request)
+    assert "'my_run' sets model.hidden_sizes, model.activation for model=flatten_concat" in message
+    assert "the command line selects model=vector_obs" in message
+    assert make("model=flatten_concat", **request).config.model.hidden_sizes == [5]
+
+
+def test_another_option_may_be_chosen_for_what_a_root_configuration_leaves_alone(workdir: Path) -> None:
+    write(workdir / "mine" / "my_run.yaml", "defaults: [conf_train, _self_]\nmodel: {hidden_sizes: [5]}\n")
+    configured = make("runner=dev", config_name="my_run", config_dirs=[workdir / "mine"])
+    assert configured.config.runner.raw_errors
+    assert configured.config.model.hidden_sizes == [5]
+
+
+# Types, and resolvers, of others
+
+
+def test_a_path_is_recorded_as_text(workdir: Path) -> None:
+    source = (write_project(workdir, "here") / "maze_plugins.py").read_text()
+    source = source.replace("size: int = 1", 'place: Path = Path("data") / "in"')
+    write(
+        workdir / "maze_plugins.py",
+        source.replace("import dataclass\n", "import dataclass\nfrom pathlib import Path\n"),
+    )
+    configured = make("env=here")
+    assert configured.config.env.place == Path("data/in")
+    assert yaml.safe_load(configured.to_yaml())["env"] == {"place": "data/in"}
+    assert make("env=here", "env.place=else/where").to_data()["env"] == {"place": "else/where"}
+
+
+def test_the_resolver_of_another_program_survives() -> None:
+    resolvers = BaseContainer._resolvers
+    saved = resolvers["oc.env"]
+    try:
+        OmegaConf.register_new_resolver("oc.env", lambda name, default=None: f"theirs {name}", replace=True)
+        make("env.kwargs.a=${oc.env:HOME}").to_yaml()
+        assert OmegaConf.create({"a": "${oc.env:HOME}"}).a == "theirs HOME"
+    finally:
+        resolvers["oc.env"] = saved

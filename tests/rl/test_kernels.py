@@ -306,3 +306,18 @@ def test_masks_of_an_actor_are_honoured(which):
     turn = Turn(PICK, None, {"values": values, "action_mask": mask})
     assert mask[np.arange(40), kernel.act(turn)].all()
     assert mask[np.arange(40), kernel.population(members(kernel.policy, 40)).act(turn)].all()
+
+
+def test_a_dense_layers_that_is_no_method_is_not_taken_for_ours():
+    class Theirs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense_layers = nn.Linear(6, 3)
+
+        def forward(self, observation):
+            return {"action": self.dense_layers(observation["observation"])}
+
+    policy = Policy(Actors(VECTOR, NUMBERS), {FLAT: Theirs()})
+    kernel = make_kernel(policy, CPU)
+    assert kernel.name == "autograd"
+    assert kernel.act(flat_turn(vectors(4))).shape == (4, 3)

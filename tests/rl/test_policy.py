@@ -8,8 +8,9 @@ from support.build import make_policy
 from support.envs import PICK, PLACE, TwoStepEnv
 from torch import nn
 
-from maze_core import NonFiniteError
-from maze_core.rl import FLAT, Actors, get_vector, set_vector
+from maze_core import NonFiniteError, NothingUsableError, UserError
+from maze_core.build import _warm_start
+from maze_core.rl import FLAT, Actors, StructuredEnv, get_vector, set_vector
 from maze_core.rl.policy import take_weights
 
 
@@ -107,3 +108,23 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_changed():
     with pytest.raises(NonFiniteError, match=r"layers\.1\.bias' are not finite"):
         take_weights(policy, weights)
     assert torch.equal(get_vector(policy), before)
+
+
+def test_weights_of_a_network_that_fits_in_part_are_refused():
+    policy, other = flat_policy(), flat_policy(1, hidden_sizes=[7, 7])
+    with pytest.raises(NothingUsableError, match="input_dir=old holds the weights of another network"):
+        _warm_start(policy, other.state_dict(), "old")
+
+
+def test_a_warm_start_names_what_it_has_no_use_for():
+    policy, other = flat_policy(), flat_policy(1)
+    note = _warm_start(policy, {**other.state_dict(), "critic.bias": torch.zeros(3)}, "old")
+    assert note == "input_dir=old: took over all 4 weight tensors; not used: critic.bias."
+    assert torch.equal(get_vector(policy), get_vector(other))
+
+
+@pytest.mark.parametrize("key", ["type", "values", "keys", "forward"])
+def test_a_step_key_that_torch_uses_itself_is_refused(key):
+    env = StructuredEnv({key: (spaces.Box(-1, 1, (3,)), spaces.Discrete(2))})
+    with pytest.raises(UserError, match=f"'{key}' cannot be a step key"):
+        make_policy(Actors(env.observation_space, env.action_space))

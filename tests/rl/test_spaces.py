@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.spaces import any_space, sample_batch
 
-from maze_core import UserError
+from maze_core import EnvFaultError, UserError
 from maze_core.rl.blocks import concat_leaves
 from maze_core.rl.kernels import _tensors
 from maze_core.rl.spaces import ObservationEncoder, any_member, flat_size, flatten, put_rows, repeat, take_rows, unbatch
@@ -132,3 +132,32 @@ def test_rows_that_are_put_back_where_they_were_taken_change_nothing_else(space,
 def test_an_action_space_without_members_of_its_own_is_refused():
     with pytest.raises(UserError, match=r"action space Text.* is not supported"):
         any_member(spaces.Text(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_observation_that_is_not_finite_is_a_fault(value):
+    encoder = ObservationEncoder(spaces.Dict({"speed": spaces.Box(-np.inf, np.inf, (2,))}))
+    with pytest.raises(EnvFaultError, match=r"observation\.speed is not finite"):
+        encoder.encode({"speed": np.array([[0.0, 1.0], [value, 1.0]])})
+
+
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (spaces.Discrete(4, start=5), np.array([5, 2])),
+        (spaces.Discrete(4, start=5), np.array([9, 5])),
+        (spaces.MultiDiscrete([2, 3]), np.array([[0, 0], [2, 0]])),
+    ],
+    ids=str,
+)
+def test_a_choice_outside_of_its_space_is_a_fault(space, value):
+    with pytest.raises(EnvFaultError, match="leaves its space"):
+        ObservationEncoder(space).encode(value)
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Dict({"action_mask": spaces.MultiBinary(3)}), spaces.Box(0, 1, (0,)), spaces.Dict({})], ids=str
+)
+def test_a_space_without_anything_to_observe_is_refused(space):
+    with pytest.raises(UserError, match="nothing to observe"):
+        ObservationEncoder(space)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from support.build import env_factory
+from gymnasium.wrappers import OrderEnforcing, RecordEpisodeStatistics, TimeLimit
+from support.build import env_factory, gym_factory, make_job
 from support.envs import CountdownEnv, FaultyEnv, TwoStepEnv
 
 from maze_core import EnvFaultError, PluginError, UserError
+from maze_core.build import RunWorkspace
 from maze_core.rl.vector_env import InProcessVectorEnv, check_vector_env, reset_envs
 
 
@@ -228,3 +230,32 @@ def test_actions_of_nested_spaces_reach_their_envs():
     env.reset(seed=seeds_of_length(9, 2))
     env.step({"a": np.array([3, 4]), "b": (np.float32([[0.25], [0.5]]),)})
     assert received == [(3, 0.25), (4, 0.5)]
+
+
+def test_training_and_evaluation_never_share_a_vector_env():
+    factory = env_factory(CountdownEnv)
+    workspace = RunWorkspace(factory, make_job(factory).kernel)
+    training, evaluation = workspace.vector_env(16, training=True), workspace.vector_env(16, training=False)
+    assert training is not evaluation
+    assert not set(map(id, training.envs)) & set(map(id, evaluation.envs))
+    assert workspace.vector_env(16, training=True) is training
+    assert workspace.vector_env(16, training=False) is evaluation
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda env: TimeLimit(env, 3), RecordEpisodeStatistics, lambda env: OrderEnforcing(TimeLimit(env, 3))]
+)
+def test_wrappers_that_would_count_sub_steps_are_refused_around_a_structured_env(wrap):
+    factory = env_factory(lambda: wrap(TwoStepEnv()))
+    with pytest.raises(UserError, match=r"'test_env' is structured, and Gymnasium's .* counts sub-steps"):
+        factory.vector(2)
+    env_factory(lambda: wrap(CountdownEnv())).vector(2)
+
+
+def test_a_structured_env_registered_with_max_episode_steps_is_refused():
+    gymnasium.register("MazeTest/TwoStep-v0", TwoStepEnv, max_episode_steps=3, disable_env_checker=True)
+    try:
+        with pytest.raises(UserError, match=r"TimeLimit around it counts sub-steps.*max_episode_steps"):
+            gym_factory("MazeTest/TwoStep-v0").vector(2)
+    finally:
+        del gymnasium.registry["MazeTest/TwoStep-v0"]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.projects import scripted
+from support.projects import scripted, write_component
 
 from maze_core.api import RunContext
-from maze_core.errors import EnvFaultError, NonFiniteError
+from maze_core.errors import EnvFaultError, NonFiniteError, UserError
 from maze_core.protocols import EpochReport, RunSummary
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -258,3 +258,60 @@ def test_evaluations_use_the_same_episodes_each_time_and_the_final_one_others() 
     means = {(row["epoch"], row["stage"]): row["values"]["BaseEnvEvents/reward/mean"] for row in rows}
     assert means[(0, "eval")] == pytest.approx(means[(1, "eval")], rel=1e-5)
     assert means[(1, "final_eval")] != pytest.approx(means[(1, "eval")], rel=1e-5)
+
+
+def test_rare_evaluations_do_not_end_the_run_after_the_first() -> None:
+    """Epochs without an evaluation could not bring a better one."""
+    _, reports = run([1], runner__n_epochs=100, runner__evaluation__every_epochs=20, runner__patience=15)
+    assert evaluated(reports)[:2] == [19, 39]
+
+
+def test_rare_evaluations_that_become_better_do_not_end_the_run() -> None:
+    script = [float(n) for n in range(100)]
+    _, reports = run(script, runner__n_epochs=100, runner__evaluation__every_epochs=20, runner__patience=15)
+    assert evaluated(reports) == [19, 39, 59, 79, 99]
+
+
+def test_rewards_shaped_for_training_do_not_solve_the_env() -> None:
+    overrides, scaled = {"runner.n_epochs": 2, "runner.stop_at_reward": 5}, {"reward_scaling": {"scale": 10}}
+    with scripted([1], overrides=overrides, wrappers=scaled) as context:
+        summary = context.train()
+    assert (summary.stop_reason, summary.best_reward) == ("2 epochs done", 1)
+
+
+def test_an_env_that_was_solved_is_trained_on_when_asked() -> None:
+    with scripted([7], overrides={"runner.stop_at_reward": 5}) as context:
+        assert context.train().stop_reason.startswith("solved")
+        assert context.trainer.updates == 1
+        assert context.train(n_epochs=2).stop_reason.startswith(("solved", "3 epochs"))
+        assert context.trainer.updates == 3
+
+
+@pytest.mark.parametrize("n_epochs", [0, -3])
+def test_training_for_no_epoch_is_refused_and_saves_nothing(workdir: Path, n_epochs: int) -> None:
+    with scripted([1]) as context:
+        with pytest.raises(UserError, match=f"n_epochs={n_epochs} is not allowed"):
+            context.train(n_epochs=n_epochs)
+        assert context.trainer.updates == 0
+    assert list(workdir.iterdir()) == []
+
+
+def test_a_callback_that_raises_in_close_does_not_keep_others_from_being_closed(workdir: Path) -> None:
+    source = """
+def build(config):
+    class Stubborn(maze_core.Callback):
+        def close(self):
+            raise RuntimeError("it stays open")
+
+    return Stubborn()
+"""
+    write_component(workdir, "callback", source)
+    for callbacks in (["ours", "record"], ["record", "ours"]):
+        with scripted([1], callbacks=callbacks, overrides={"runner.n_epochs": 1}) as context:
+            context.train()
+            workspace = context._build().workspace
+            with pytest.raises(RuntimeError, match="it stays open"):
+                context.close()
+            assert recorded(context).pop() == ("close", None)
+            assert workspace._vector_envs == {}
+            context._built = None

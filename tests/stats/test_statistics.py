@@ -8,7 +8,7 @@ from support.envs import PICK, TwoStepEnv
 
 from maze_core.rl import FLAT, Actors, EpisodeBatch, InProcessVectorEnv, Streams, Turn, run_episodes
 from maze_core.runs.evaluate import evaluate
-from maze_core.stats import ActionCounter, EpisodeTotals, Histogram, StageStatistics, trainer_statistics
+from maze_core.stats import ActionCounter, EpisodeTotals, Histogram, trainer_statistics
 
 VECTOR = spaces.Box(-1, 1, (1,))
 
@@ -18,7 +18,10 @@ def episodes(returns, lengths):
 
 
 def reward_values(totals, *batches):
-    return {path.removeprefix("BaseEnvEvents/reward/"): value for path, value in totals.reduce(batches).items()}
+    return {
+        path.removeprefix("BaseEnvEvents/reward/"): value
+        for path, value in totals.reduce("eval", batches).values.items()
+    }
 
 
 def counted(action_space, *calls):
@@ -45,7 +48,7 @@ def test_episodes_are_reduced_to_the_statistics_of_their_returns_and_lengths():
 
 def test_totals_count_over_the_whole_run_and_the_rest_over_the_epoch():
     totals = EpisodeTotals()
-    totals.reduce([episodes([1, 1], [10, 10])])
+    totals.reduce("eval", [episodes([1, 1], [10, 10])])
     values = reward_values(totals, episodes([7], [5]))
     assert (values["total_step_count"], values["total_episode_count"]) == (25, 3)
     assert (values["episode_count"], values["mean"]) == (1, 7)
@@ -53,16 +56,16 @@ def test_totals_count_over_the_whole_run_and_the_rest_over_the_epoch():
 
 def test_an_epoch_without_episodes_has_only_totals():
     totals = EpisodeTotals()
-    totals.reduce([episodes([1], [10])])
+    totals.reduce("eval", [episodes([1], [10])])
     assert reward_values(totals) == {"total_step_count": 10, "total_episode_count": 1, "episode_count": 0}
 
 
 def test_statistics_are_plain_floats():
-    assert {type(value) for value in EpisodeTotals().reduce([episodes([1], [2])]).values()} == {float}
+    assert {type(value) for value in EpisodeTotals().reduce("eval", [episodes([1], [2])]).values.values()} == {float}
 
 
 def test_the_mean_reward_of_a_stage_is_the_mean_return():
-    assert StageStatistics("eval", EpisodeTotals().reduce([episodes([1, 4], [1, 1])])).mean_reward == 2.5
+    assert EpisodeTotals().reduce("eval", [episodes([1, 4], [1, 1])]).mean_reward == 2.5
 
 
 def test_a_histogram_has_the_mean_of_its_values():

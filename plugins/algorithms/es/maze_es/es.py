@@ -134,9 +134,14 @@ class Members:
 
 def evaluate_members(workspace: Workspace, members: Members) -> EpisodeBatch:
     """Runs one episode with each member, all at once; member i acts in env i."""
+    policy, n = workspace.kernel.policy, len(members.seeds)
+    recorder = policy.recorder(n)
     population = workspace.kernel.population(members.parameters)
-    env = workspace.vector_env(len(members.seeds), training=True)
-    return run_episodes(env, workspace.actors, population.act, members.seeds)
+    env = workspace.vector_env(n, training=True)
+    batch = run_episodes(
+        env, workspace.actors, population.act, members.seeds, None if recorder is None else recorder.observe
+    )
+    return batch if recorder is None else replace(batch, observed=recorder.by_env())
 
 
 class ESTrainer:
@@ -165,6 +170,7 @@ class ESTrainer:
     def step(self) -> dict[str, float]:
         """One generation: evaluates a population and moves the policy to the new mean."""
         members, results = self._evaluate_population()
+        self.policy.learn_statistics(results)
         before = self.state.mean
         self.state, ascent = tell(self.state, self.config, members, results.returns)
         set_vector(self.policy, torch.from_numpy(self.state.mean))

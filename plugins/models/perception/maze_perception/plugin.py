@@ -1,9 +1,9 @@
-"""Registers the dense models."""
+"""Registers the models."""
 
 from collections.abc import Iterator
 
 from maze_core import ModelSpec, hookimpl
-from maze_perception.config import FlattenConcatConfig, VectorObsConfig
+from maze_perception.config import FlattenConcatConfig, PixelObsConfig, VectorObsConfig
 
 maze_api_version = 1
 
@@ -22,4 +22,10 @@ def maze_models() -> Iterator[ModelSpec]:
         summary="One vector of numbers as observation, through dense layers.",
         config=VectorObsConfig,
         build="maze_perception.models:vector_obs",
+    )
+    yield ModelSpec(
+        name="pixel_obs",
+        summary="One image or a stack of images as observation, through convolutions and dense layers.",
+        config=PixelObsConfig,
+        build="maze_perception.pixels:PixelModel",
     )

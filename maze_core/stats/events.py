@@ -1,0 +1,191 @@
+"""Events and KPIs: what an env wants known about an episode besides its return.
+
+An env declares groups of events, fires them while it steps, and hands the episode's values over in
+the info of the ending step; they are reduced from step to episode in the env, and from episode to
+epoch by the run. Nothing travels per step.
+
+```python
+SALES = EventGroup("SalesEvents", sold=Event("sum"), stock=Event("mean", "max"))
+
+class Shop(gymnasium.Env):
+    def __init__(self, config):
+        self.events = EventRecorder(SALES)
+    def step(self, action):
+        self.events.fire(SALES, "sold", 3)
+        ...
+        info = self.events.episode(revenue_per_step=...) if terminated or truncated else {}
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maze_core.errors import PluginError
+from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
+
+HISTOGRAM = "histogram"
+REDUCTIONS = {"sum": "total", "mean": "mean", "min": "min", "max": "max", "count": "count", HISTOGRAM: HISTOGRAM}
+"""From step to episode: how one says it in a declaration, and in the name of the statistic."""
+
+
+class Event:
+    """One thing that may happen in a step, with a value.
+
+    Args:
+        reductions: From step to episode: any of ``sum``, ``mean``, ``min``, ``max``, ``count``,
+            ``histogram``. The statistic of an epoch is the mean over its episodes, named
+            ``mean_episode_total`` for a sum; a histogram keeps all values. A ``mean`` is over the
+            times it was fired; an episode without any has 0.
+
+    Raises:
+        PluginError: If a reduction is unknown.
+    """
+
+    def __init__(self, *reductions: str) -> None:
+        for reduction in reductions:
+            if reduction not in REDUCTIONS:
+                raise PluginError(f"no reduction {reduction!r} of events. Known: {', '.join(REDUCTIONS)}.")
+        self.reductions = reductions or ("sum",)
+
+
+class EventGroup:
+    """Events that belong together, under one heading in every table.
+
+    Args:
+        name: The heading, such as ``CuttingEvents``.
+        events: By name.
+    """
+
+    def __init__(self, name: str, **events: Event) -> None:
+        self.name, self.events = name, events
+
+
+class _Tally:
+    """Sum, count, smallest, largest and, if wanted, all values of one event, for each of B envs."""
+
+    def __init__(self, event: Event, num_envs: int) -> None:
+        self.event = event
+        self.sum, self.count = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self.min, self.max = np.full(num_envs, np.inf), np.full(num_envs, -np.inf)
+        self.values: list[list[Any]] | None = [[] for _ in range(num_envs)] if HISTOGRAM in event.reductions else None
+
+    def add(self, rows: NDArray[np.intp], values: NDArray[Any]) -> None:
+        self.sum[rows] += values
+        self.count[rows] += 1
+        self.min[rows] = np.minimum(self.min[rows], values)
+        self.max[rows] = np.maximum(self.max[rows], values)
+        if self.values is not None:
+            for row, value in zip(rows, values, strict=True):
+                self.values[row].append(value)
+
+    def clear(self, rows: NDArray[np.intp]) -> None:
+        self.sum[rows], self.count[rows], self.min[rows], self.max[rows] = 0.0, 0, np.inf, -np.inf
+        for row in rows if self.values is not None else ():
+            assert self.values is not None
+            self.values[row] = []
+
+    def reduced(self, reduction: str, row: int) -> Any:
+        if reduction == HISTOGRAM:
+            assert self.values is not None
+            return np.asarray(self.values[row], float)
+        count = int(self.count[row])
+        if reduction == "mean":
+            return float(self.sum[row] / count) if count else 0.0
+        return float(getattr(self, reduction)[row]) if count else 0.0
+
+
+class EventRecorder:
+    """Collects the events of an env, or of all copies of a vector env.
+
+    Args:
+        groups: The events that may be fired.
+        num_envs: Copies of a vector env, B; None for a scalar env.
+    """
+
+    def __init__(self, *groups: EventGroup, num_envs: int | None = None) -> None:
+        self.scalar, self.num_envs = num_envs is None, num_envs or 1
+        self._tallies: dict[tuple[str, str, str], _Tally] = {
+            (group.name, name, ""): _Tally(event, self.num_envs)
+            for group in groups
+            for name, event in group.events.items()
+        }
+        self._all = np.arange(self.num_envs)
+
+    def fire(self, group: EventGroup, event: str, value: Any = 1.0, *, rows: Any = None, by: str = "") -> None:
+        """Records an event.
+
+        Args:
+            group: Its group.
+            event: Its name.
+            value: Its value; for a vector env one for each of `rows`, or one for all.
+            rows: In which copies it happened, as indices or a mask [B]; None for all.
+            by: Splits the statistic, for instance by product; the name becomes ``event:by``.
+
+        Raises:
+            PluginError: If the event was not declared.
+        """
+        key = (group.name, event, by)
+        if key not in self._tallies:
+            if event not in group.events:
+                raise PluginError(f"{group.name} has no event {event!r}. Declared: {', '.join(group.events)}.")
+            self._tallies[key] = _Tally(group.events[event], self.num_envs)
+        chosen = self._all if rows is None else self._all[rows]
+        self._tallies[key].add(chosen, np.broadcast_to(np.asarray(value, float), chosen.shape))
+
+    def episode(self, rows: Any = None, **kpis: Any) -> dict[str, Any]:
+        """Ends the episodes of some copies, and returns the info that tells their events.
+
+        Args:
+            rows: Whose episode ended, as indices or a mask [B]; None for all.
+            kpis: Key figures of the episode by name; for a vector env one for each of `rows`.
+
+        Returns:
+            For a scalar env the info of its last step; for a vector env the infos of all copies.
+        """
+        chosen = self._all if rows is None else self._all[rows]
+        by_env = [self._values_of(int(row)) for row in chosen]
+        for name, figures in kpis.items():
+            for values, figure in zip(by_env, np.broadcast_to(figures, chosen.shape), strict=True):
+                values[f"KPIs/{name}/mean"] = float(figure)
+        for tally in self._tallies.values():
+            tally.clear(chosen)
+        if self.scalar:
+            return {EPISODE_EVENTS: EpisodeEvents(by_env[0])}
+        told = np.full(self.num_envs, None, dtype=object)
+        for row, values in zip(chosen, by_env, strict=True):
+            told[row] = EpisodeEvents(values)
+        return {EPISODE_EVENTS: told}
+
+    def _values_of(self, row: int) -> dict[str, Any]:
+        return {
+            statistic_path(group, event, by, reduction): tally.reduced(reduction, row)
+            for (group, event, by), tally in self._tallies.items()
+            for reduction in tally.event.reductions
+        }
+
+
+def statistic_path(group: str, event: str, by: str, reduction: str) -> str:
+    """Path of an event's statistic, such as ``CuttingEvents/valid_cut/mean_episode_total``."""
+    name = f"{event}:{by}" if by else event
+    return f"{group}/{name}/{HISTOGRAM if reduction == HISTOGRAM else f'mean_episode_{REDUCTIONS[reduction]}'}"
+
+
+def reduce_events(episodes: Sequence[EpisodeEvents | None]) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
+    """From episodes to epoch: means of values, and all values of histograms; by path.
+
+    Args:
+        episodes: The events of each episode. A path that an episode does not have is left out of
+            its mean.
+    """
+    values: dict[str, list[Any]] = {}
+    for episode in episodes:
+        for path, value in episode.values.items() if episode is not None else ():
+            values.setdefault(path, []).append(value)
+    histograms = {path: np.concatenate(parts) for path, parts in values.items() if path.endswith(f"/{HISTOGRAM}")}
+    means = {path: float(np.mean(parts)) for path, parts in values.items() if path not in histograms}
+    return means, {path: collected for path, collected in histograms.items() if len(collected)}
