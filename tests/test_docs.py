@@ -100,6 +100,23 @@ def test_plugin_guide_structured_env_is_a_valid_gymnasium_env(run_code):
     check_env(env, skip_render_check=True)
 
 
+def test_statistics_guide_env_tells_the_statistics_that_the_text_names(run_code, tmp_path, monkeypatch):
+    from maze_core.rl import Actors, InProcessVectorEnv, RandomPolicy, Streams, run_episodes
+    from maze_core.stats import EpisodeTotals
+
+    shop = run_code(next(b for b in code_blocks("docs/statistics.md", "python") if "EventGroup(" in b))["Shop"]
+    env = InProcessVectorEnv(shop, 3)
+    actors = Actors(env.single_observation_space, env.single_action_space)
+    policy = RandomPolicy(actors, Streams(1).generator("test"))
+    statistics = EpisodeTotals().reduce("eval", [run_episodes(env, actors, policy.act, [1, 2, 3])])
+    found = {*statistics.values, *statistics.histograms}
+    named = [
+        path for path in re.findall(r"`((?:SalesEvents|KPIs)/[^`]+)`", text("docs/statistics.md")) if "<" not in path
+    ]
+    assert len(named) == 6
+    assert [path for path in named if not any(known.startswith(path) for known in found)] == []
+
+
 def test_every_hook_is_in_the_plugin_guide():
     assert [hook for hook in HOOKS if f"`{hook}`" not in text("docs/plugins.md")] == []
 

@@ -10,6 +10,9 @@ SALES = EventGroup("SalesEvents", sold=Event("sum"), stock=Event("mean", "max"))
 class Shop(gymnasium.Env):
     def __init__(self, config):
         self.events = EventRecorder(SALES)
+    def reset(self, *, seed=None, options=None):
+        self.events.reset()
+        ...
     def step(self, action):
         self.events.fire(SALES, "sold", 3)
         ...
@@ -116,6 +119,15 @@ class EventRecorder:
         }
         self._all = np.arange(self.num_envs)
 
+    def reset(self, rows: Any = None) -> None:
+        """Forgets what happened in episodes that somebody else cut off; call it in the env's `reset`.
+
+        Args:
+            rows: In which copies, as indices or a mask [B]; None for all.
+        """
+        for tally in self._tallies.values():
+            tally.clear(self._all if rows is None else self._all[rows])
+
     def fire(self, group: EventGroup, event: str, value: Any = 1.0, *, rows: Any = None, by: str = "") -> None:
         """Records an event.
 
@@ -152,8 +164,7 @@ class EventRecorder:
         for name, figures in kpis.items():
             for values, figure in zip(by_env, np.broadcast_to(figures, chosen.shape), strict=True):
                 values[f"KPIs/{name}/mean"] = float(figure)
-        for tally in self._tallies.values():
-            tally.clear(chosen)
+        self.reset(chosen)
         if self.scalar:
             return {EPISODE_EVENTS: EpisodeEvents(by_env[0])}
         told = np.full(self.num_envs, None, dtype=object)

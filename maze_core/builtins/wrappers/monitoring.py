@@ -30,6 +30,11 @@ class Monitoring(Wrapper[Any, Any, Any, Any]):
         self._observations = config.observations and isinstance(env.observation_space, spaces.Box)
         self._events = EventRecorder(MONITORED)
 
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Starts an episode."""
+        self._events.reset()
+        return self.env.reset(seed=seed, options=options)
+
     def step(self, action: Any) -> Any:
         """Steps the env."""
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -54,7 +59,9 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         """Resets the chosen envs."""
-        self._live |= reset_mask(self.env, options)
+        mask = reset_mask(self.env, options)
+        self._live |= mask
+        self._events.reset(mask)
         return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any) -> Any:
