@@ -75,7 +75,7 @@ class _Tally:
         self.event = event
         self.sum, self.count = np.zeros(num_envs), np.zeros(num_envs, np.int64)
         self.min, self.max = np.full(num_envs, np.inf), np.full(num_envs, -np.inf)
-        self.values: list[list[Any]] | None = [[] for _ in range(num_envs)] if HISTOGRAM in event.reductions else None
+        self.values = Trace(num_envs, ()) if HISTOGRAM in event.reductions else None
 
     def add(self, rows: NDArray[np.intp], values: NDArray[Any]) -> None:
         self.sum[rows] += values
@@ -83,23 +83,54 @@ class _Tally:
         self.min[rows] = np.minimum(self.min[rows], values)
         self.max[rows] = np.maximum(self.max[rows], values)
         if self.values is not None:
-            for row, value in zip(rows, values, strict=True):
-                self.values[row].append(value)
+            self.values.add(rows, values)
 
-    def clear(self, rows: NDArray[np.intp]) -> None:
+    def clear(self, rows: NDArray[Any]) -> None:
         self.sum[rows], self.count[rows], self.min[rows], self.max[rows] = 0.0, 0, np.inf, -np.inf
-        for row in rows if self.values is not None else ():
-            assert self.values is not None
-            self.values[row] = []
+        if self.values is not None:
+            self.values.clear(rows)
 
     def reduced(self, reduction: str, row: int) -> Any:
         if reduction == HISTOGRAM:
             assert self.values is not None
-            return np.asarray(self.values[row], float)
+            return self.values.of(row)
         count = int(self.count[row])
         if reduction == "mean":
             return float(self.sum[row] / count) if count else 0.0
         return float(getattr(self, reduction)[row]) if count else 0.0
+
+
+class Trace:
+    """All values of something in the present episode of each of B envs, written without a Python loop.
+
+    Args:
+        num_envs: Envs, B.
+        shape: Shape of one value.
+    """
+
+    def __init__(self, num_envs: int, shape: tuple[int, ...]) -> None:
+        self._values = np.zeros((num_envs, 64, *shape))
+        self._count = np.zeros(num_envs, np.int64)
+        self._longest = 0
+
+    def add(self, rows: NDArray[Any], values: NDArray[Any]) -> None:
+        """Adds a value [len(rows), ...] for each of these envs."""
+        self._longest += 1  # at least as long as the longest
+        if self._longest > self._values.shape[1]:
+            self._longest = int(self._count.max()) + 1
+            if self._longest > self._values.shape[1]:
+                self._values = np.concatenate((self._values, np.zeros_like(self._values)), axis=1)
+        self._values[rows, self._count[rows]] = values
+        self._count[rows] += 1
+
+    def clear(self, rows: NDArray[Any]) -> None:
+        """Starts anew in these envs."""
+        self._count[rows] = 0
+
+    def of(self, row: int) -> NDArray[np.float64]:
+        """The values of one env so far, [T, ...]."""
+        values: NDArray[np.float64] = self._values[row, : self._count[row]].copy()
+        return values
 
 
 class EventRecorder:
@@ -136,7 +167,8 @@ class EventRecorder:
             event: Its name.
             value: Its value; for a vector env one for each of `rows`, or one for all.
             rows: In which copies it happened, as indices or a mask [B]; None for all.
-            by: Splits the statistic, for instance by product; the name becomes ``event:by``.
+            by: Splits the statistic, for instance by product; the name becomes ``event:by``, and its
+                mean is over the episodes in which it happened.
 
         Raises:
             PluginError: If the event was not declared.
@@ -176,6 +208,7 @@ class EventRecorder:
         return {
             statistic_path(group, event, by, reduction): tally.reduced(reduction, row)
             for (group, event, by), tally in self._tallies.items()
+            if not by or tally.count[row]  # else it would depend on what this copy saw in earlier episodes
             for reduction in tally.event.reductions
         }
 

@@ -43,10 +43,30 @@ def cartpole(wrappers):
     return wrapped(gym_factory("CartPole-v1", sutton_barto_reward=True), wrappers)
 
 
+def countdown(wrappers):
+    """Episodes that terminate or are truncated, with rewards that all differ."""
+    return wrapped(env_factory(CountdownEnv), wrappers)
+
+
+def scalar_form(factory, num_envs=1):
+    return InProcessVectorEnv(factory, num_envs)
+
+
+def vector_form(factory, num_envs=1):
+    """The vector form of the wrappers, around the env's own vector form or copies of it."""
+    env = EnvFactory(factory.spec, factory.config, []).vector(num_envs)
+    for spec, config in factory.wrappers:
+        env = resolve_build(spec.build_vector)(env, config)
+    return env
+
+
+ENVS = pytest.mark.parametrize("make_factory", [cartpole, countdown])
+
+
 def both_forms(factory, num_envs):
-    vector, scalar = factory.vector(num_envs), InProcessVectorEnv(factory, num_envs)
-    assert not isinstance(vector.unwrapped, InProcessVectorEnv)
+    vector, scalar = vector_form(factory, num_envs), scalar_form(factory, num_envs)
     assert vector.single_observation_space == scalar.single_observation_space
+    assert vector.num_envs == scalar.num_envs
     return vector, scalar
 
 
@@ -90,7 +110,7 @@ def assert_same_step(live, step, other):
     *numbers, told = step
     *also_numbers, also_told = other
     for values, also_values in zip(numbers, also_numbers, strict=True):
-        np.testing.assert_array_equal(values, also_values)
+        np.testing.assert_allclose(values, also_values, rtol=1e-12)
     for row in np.flatnonzero(live & (numbers[1] | numbers[2])):
         assert_same_events(told[row], also_told[row])
 
@@ -104,27 +124,31 @@ def assert_same_events(told, also_told):
         np.testing.assert_allclose(value, also_told.values[path], rtol=1e-12, err_msg=path)
 
 
+def test_a_factory_uses_the_vector_form_where_all_wrappers_have_one():
+    assert not isinstance(cartpole(SINGLE).vector(2).unwrapped, InProcessVectorEnv)
+
+
+@ENVS
 @pytest.mark.parametrize("wrappers", STACKS, ids=name_of)
-def test_both_forms_give_the_same_episodes(wrappers):
-    vector, scalar = both_forms(cartpole(wrappers), 4)
-    assert_same(vector, scalar)
+def test_both_forms_give_the_same_episodes(wrappers, make_factory):
+    assert_same(*both_forms(make_factory(wrappers), 4))
 
 
-@pytest.mark.parametrize("wrappers", [*([wrapper] for wrapper in SINGLE)], ids=name_of)
-def test_both_forms_give_the_same_episodes_when_some_are_given_up(wrappers):
-    vector, scalar = both_forms(cartpole(wrappers), 4)
-    assert_same(vector, scalar, abort=0.05)
+@ENVS
+@pytest.mark.parametrize("wrappers", [[wrapper] for wrapper in SINGLE], ids=name_of)
+def test_both_forms_give_the_same_episodes_when_some_are_given_up(wrappers, make_factory):
+    assert_same(*both_forms(make_factory(wrappers), 4), abort=0.05)
 
 
+@ENVS
 @pytest.mark.parametrize("wrappers", [[RETURNS], [SHORT_LIMIT, RETURNS], [RETURNS, SHORT_LIMIT]], ids=name_of)
-def test_both_forms_normalise_the_rewards_of_one_env_by_the_same_deviation(wrappers):
-    vector, scalar = both_forms(cartpole(wrappers), 1)
-    assert_same(vector, scalar)
+def test_both_forms_normalise_the_rewards_of_one_env_by_the_same_deviation(wrappers, make_factory):
+    assert_same(*both_forms(make_factory(wrappers), 1))
 
 
-def test_both_forms_of_return_normalization_forget_the_return_of_an_episode_that_is_given_up():
-    vector, scalar = both_forms(cartpole([RETURNS]), 1)
-    assert_same(vector, scalar, abort=0.2)
+@ENVS
+def test_both_forms_of_return_normalization_forget_the_return_of_an_episode_that_is_given_up(make_factory):
+    assert_same(*both_forms(make_factory([RETURNS]), 1), abort=0.2)
 
 
 @pytest.mark.parametrize("wrappers", [*STACKS, [RETURNS]], ids=name_of)
@@ -168,18 +192,6 @@ def structured_steps(limit, form):
         if terminated[0] or truncated[0]:
             return count, bool(terminated[0]), bool(truncated[0]), int(observation["new_step"][0])
     raise AssertionError("the episode does not end")
-
-
-def scalar_form(factory):
-    return InProcessVectorEnv(factory, 1)
-
-
-def vector_form(factory):
-    """The vector form of the wrappers, around a vector env that goes on below."""
-    env = InProcessVectorEnv(EnvFactory(factory.spec, factory.config, []), 1)
-    for spec, config in factory.wrappers:
-        env = resolve_build(spec.build_vector)(env, config)
-    return env
 
 
 @pytest.mark.parametrize("form", [scalar_form, vector_form])

@@ -272,7 +272,7 @@ def test_only_a_single_box_is_stacked():
 
 
 def test_a_structured_env_is_not_stacked():
-    with pytest.raises(UserError, match="observation_stacking stacks a single Box.*a structured env"):
+    with pytest.raises(UserError, match=r"observation_stacking stacks a single Box.*a structured env"):
         wrapped(TwoStepEnv(), "observation_stacking")
 
 
@@ -391,7 +391,7 @@ def test_monitoring_of_a_dict_collects_rewards_only():
     action = {"pick": 0, "place": np.zeros(1, np.float32)}
     env.step(action)
     told = env.step(action)[4][EPISODE_EVENTS].values
-    assert {path.split("/")[1] for path in told} == {"reward"}
+    assert {path for path, values in told.items() if np.size(values) and "reward" not in path} == set()
 
 
 @pytest.mark.parametrize("form", ["scalar", "vector"])

@@ -41,8 +41,13 @@ class _VectorReward(VectorWrapper[Any, Any, Any]):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         """Resets the chosen envs."""
-        self._live |= reset_mask(self.env, options)
+        mask = reset_mask(self.env, options)
+        self._live |= mask
+        self.restarted(mask)
         return self.env.reset(seed=seed, options=options)
+
+    def restarted(self, mask: NDArray[np.bool_]) -> None:
+        """Is told which envs begin an episode, [B]."""
 
     def step(self, actions: Any) -> Any:
         """Steps the envs and changes their rewards, [B]."""
@@ -92,13 +97,16 @@ class VectorReturnNormalization(_VectorReward):
         self._returns = np.zeros(env.num_envs)
         self._moments: Moments | None = None
 
+    def restarted(self, mask: NDArray[np.bool_]) -> None:
+        """Forgets the returns of the episodes before."""
+        self._returns[mask] = 0.0
+
     def changed(self, reward: NDArray[Any], ended: NDArray[np.bool_]) -> NDArray[Any]:
         """The normalised rewards; the returns of envs that are not idle are learned from first."""
         self._returns = self._returns * self.config.gamma + reward
         if self._live.any():
             seen = Moments.of(self._returns[self._live])
             self._moments = seen if self._moments is None else self._moments.merged(seen)
-        self._returns[ended] = 0.0
         return _normalised(reward, self._moments, self.config.clip)
 
 
