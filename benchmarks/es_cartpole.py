@@ -64,6 +64,7 @@ def contenders() -> list[Contender]:
     return [
         Contender("ours-30", "Maze, 30 generations", [*ours, "30"]),
         Contender("ours-bare", "Maze, 30 gen., no callbacks", [*ours, "bare"]),
+        Contender("ours-monitored", "Maze, 30 gen., monitoring", [*ours, "monitored"]),
         Contender("ours-solve", "Maze, until solved", [*ours, "solve"]),
         Contender("plain", "plain NumPy loop", [sys.executable, str(HERE / "peers" / "plain_es.py"), *options]),
         Contender("evotorch-2", "EvoTorch, 2 actors", [*evotorch, "2"], n_cores=2),
@@ -76,7 +77,8 @@ def run_ours(mode: str, seed: int) -> Run:
     """Train with Maze in this process.
 
     Args:
-        mode: `30` for 30 generations, `bare` for the same without callbacks, `solve` to stop when solved.
+        mode: `30` for 30 generations, `bare` for the same without callbacks, `monitored` with histograms of
+            every observation and reward, `solve` to stop when solved.
         seed: Seed of the run.
 
     Returns:
@@ -90,6 +92,7 @@ def run_ours(mode: str, seed: int) -> Run:
     overrides |= {f"runner.{name}": value for name, value in limits.items()}
     overrides |= {f"algorithm.{name}": value for name, value in HYPER_PARAMETERS.items()}
     options: Run = {"env": "gym_env", "silent": True} | ({"callbacks": []} if mode == "bare" else {})
+    options |= {"wrappers": "monitoring"} if mode == "monitored" else {}
     with tempfile.TemporaryDirectory() as folder:
         imports = overrides | {"runner.n_epochs": 1}
         RunContext(overrides=imports, run_dir=f"{folder}/imports", **options).train()
@@ -219,6 +222,8 @@ def bars(done: list[Run], repeats: int) -> list[list[str]]:
     full = [run for run in done if run["contender"] == "ours-30"]
     bare = {run["seed"]: run["train_s"] for run in done if run["contender"] == "ours-bare"}
     updates = {run["seed"]: run["update_s"] for run in full}
+    monitored = [run for run in done if run["contender"] == "ours-monitored"]
+    plain = {run["seed"]: run["train_s"] for run in full}
     times = [run["train_s"] if run["solved"] else math.inf for run in done if run["contender"] == "ours-solve"]
     return [
         bar("env steps/s, 30 generations", rates("ours-30"), 300_000),
@@ -230,6 +235,7 @@ def bars(done: list[Run], repeats: int) -> list[list[str]]:
         ),
         bar(f"training s until solved, slowest of {len(times)} seeds", max(times, default=None), 20, at_most=True),
         bar("extra time for callbacks", extra(full, bare), 10, unit=" %", at_most=True),
+        bar("extra time for monitoring", extra(monitored, plain), 10, unit=" %", at_most=True),
         bar("extra time for all but updates and evaluation", extra(full, updates), 10, unit=" %", at_most=True),
     ]
 
@@ -270,7 +276,7 @@ def parse_arguments(known: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=10, help="seeds of the time until solved (default 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run's figures to FILE")
     parser.add_argument("--skip", nargs="+", default=[], choices=["ours", "evotorch", *known], help="leave out")
-    parser.add_argument("--child", choices=("30", "bare", "solve"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("30", "bare", "monitored", "solve"), help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -243,6 +243,8 @@ def build_normalization(registry: Registry, config: TrainingConfig, actors: Acto
     inside = [(key, wrapper, spec) for key, wrapper, spec in chosen if isinstance(spec, WrapperSpec) and spec.in_policy]
     if not inside:
         return None
+    if len(inside) > 1:
+        raise UserError(f"wrappers {inside[0][0]} and {inside[1][0]} both act inside the policy; use one of them.")
     key, wrapper, spec = inside[0]
     after = chosen[[entry[0] for entry in chosen].index(key) + 1 :]
     outside = [other for other, _, of in after if isinstance(of, WrapperSpec) and of.changes_observation]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from maze_core.enums import NormalizationMethod
-from maze_core.errors import NonFiniteError, UserError
+from maze_core.errors import UserError
 from maze_core.rl.actors import Actors, Turn
 from maze_core.rl.spaces import ACTION_MASK, OBSERVATION, Encoded, ObservationEncoder
 
@@ -295,13 +295,3 @@ def _moments_from(content: Mapping[str, Any], shape: tuple[int, ...]) -> Moments
             raise ValueError(f"{name} is not finite")
     count = float(content["count"])
     return Moments(count, arrays["mean"], arrays["std"] ** 2 * count, arrays["low"], arrays["high"])
-
-
-def check_sample(values: NDArray[Any], path: str) -> None:
-    """Refuses a sample that no statistics can be made of.
-
-    Raises:
-        NonFiniteError: If it has NaN or infinity.
-    """
-    if not np.isfinite(values).all():
-        raise NonFiniteError(f"observation_normalization: the observations sampled for {path!r} are not finite.")

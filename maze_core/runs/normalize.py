@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maze_core.errors import EnvFaultError
 from maze_core.protocols import Workspace
 from maze_core.rl.actors import Turn
 from maze_core.rl.episodes import run_episodes
-from maze_core.rl.normalization import Moments, ObservationNormalization, check_sample, part_of
+from maze_core.rl.normalization import Moments, ObservationNormalization, part_of
 from maze_core.rl.policy import Policy, RandomPolicy
 from maze_core.rl.streams import Streams
 
@@ -31,7 +32,7 @@ def sample_statistics(workspace: Workspace, streams: Streams, progress: Callable
         Env steps that were taken; 0 if nothing had to be sampled.
 
     Raises:
-        NonFiniteError: If an observation is not finite.
+        EnvFaultError: If an env fails, or an observation is not finite.
     """
     policy = workspace.kernel.policy
     normalization = policy.normalization
@@ -43,7 +44,10 @@ def sample_statistics(workspace: Workspace, streams: Streams, progress: Callable
     while env_steps < normalization.n_samples:
         seeds = streams.episode_seeds("normalization", rounds * N_ENVS, N_ENVS)
         env = workspace.vector_env(N_ENVS, training=True)
-        batch = run_episodes(env, policy.actors, sampler.act, seeds, lambda *turn: _collect(policy, seen, *turn))
+        try:
+            batch = run_episodes(env, policy.actors, sampler.act, seeds, lambda *turn: _collect(policy, seen, *turn))
+        except EnvFaultError as error:
+            raise EnvFaultError(f"while sampling for wrapper observation_normalization: {error}") from error
         env_steps, rounds = env_steps + int(batch.lengths.sum()), rounds + 1
         progress(min(env_steps, normalization.n_samples), normalization.n_samples)
     _set(normalization, seen)
@@ -62,5 +66,4 @@ def _collect(
 def _set(normalization: ObservationNormalization, seen: dict[tuple[str, str], list[NDArray[Any]]]) -> None:
     for (step_key, path), parts in seen.items():
         values = np.concatenate(parts)
-        check_sample(values, path)
         normalization.update(step_key, {path: Moments.of(values)})

@@ -140,6 +140,12 @@ def test_both_forms_give_the_same_episodes_when_some_are_given_up(wrappers, make
     assert_same(*both_forms(make_factory(wrappers), 4), abort=0.05)
 
 
+@pytest.mark.parametrize("longest", [30, 900])
+def test_both_forms_of_monitoring_agree_on_long_play(longest):
+    factory = wrapped(env_factory(lambda: CountdownEnv(longest)), [MONITORING])
+    assert_same(*both_forms(factory, 3), n_steps=1500, abort=0.001)
+
+
 @ENVS
 @pytest.mark.parametrize("wrappers", [[RETURNS], [SHORT_LIMIT, RETURNS], [RETURNS, SHORT_LIMIT]], ids=name_of)
 def test_both_forms_normalise_the_rewards_of_one_env_by_the_same_deviation(wrappers, make_factory):

@@ -17,6 +17,7 @@ import yaml
 from support.cli import run_cli, run_maze_run
 from support.projects import SCRIPTED, SMALL, copy_scripted, write, write_env
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 FILES = {
     "command.txt",
@@ -169,6 +170,23 @@ def test_tensorboard_shows_configuration_and_command() -> None:
     }
     assert texts["config/text_summary"] == f"```yaml\n{Path('run/config.yaml').read_text()}```"
     assert texts["command/text_summary"] == f"`{Path('run/command.txt').read_text().strip()}`"
+
+
+def test_tensorboard_shows_histograms_networks_and_hyper_parameters() -> None:
+    train("wrappers=monitoring")
+    events = EventAccumulator("run", size_guidance={"images": 0, "histograms": 0}).Reload()
+    action = events.Histograms("eval_DiscreteActionEvents/action/substep_0/action")[0]
+    assert action.histogram_value.num == rows()[1]["values"]["BaseEnvEvents/reward/total_step_count"]
+    assert "eval_MonitoredEvents/observation:3/histogram" in events.Tags()["histograms"]
+    image = events.Images("networks/policy-substep_0")[0]
+    assert image.encoded_image_string == Path("run/networks/policy-substep_0.png").read_bytes()
+    data = HParamsPluginData.FromString(events.summary_metadata["_hparams_/session_start_info"].plugin_data.content)
+    assert data.session_start_info.hparams["algorithm.lr"].number_value == 0.1
+    assert data.session_start_info.hparams["algorithm.optimizer"].string_value == "adam"
+    experiment = HParamsPluginData.FromString(events.summary_metadata["_hparams_/experiment"].plugin_data.content)
+    (metric,) = experiment.experiment.metric_infos
+    assert metric.name.tag in events.Tags()["scalars"]
+    assert list(Path("run").rglob("events*")) == list(Path("run").glob("events*"))  # no sub-runs
 
 
 # What a run says

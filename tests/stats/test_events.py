@@ -1,5 +1,7 @@
 """Events and KPIs of envs: from steps to episodes to epochs."""
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -226,6 +228,37 @@ def test_kpis_of_many_copies_are_one_for_each_that_ended():
     assert [episodes[row].values["KPIs/share/mean"] for row in (0, 2)] == [0.5, 0.5]
 
 
+def test_a_reset_forgets_an_episode_that_was_cut_off():
+    recorder = EventRecorder(SALES)
+    recorder.fire(SALES, "price", 5)
+    recorder.reset()
+    assert told(recorder)["SalesEvents/price/histogram"].tolist() == []
+
+
+def test_a_reset_forgets_only_the_copies_that_are_reset():
+    recorder = EventRecorder(SALES, num_envs=2)
+    recorder.fire(SALES, "price", [1, 2])
+    recorder.reset(rows=np.array([True, False]))
+    episodes = recorder.episode()[EPISODE_EVENTS]
+    assert [e.values["SalesEvents/price/mean_episode_count"] for e in episodes] == [0, 1]
+
+
+def test_histograms_of_long_episodes_are_complete():
+    """Copies that fire at different times, some of them very often."""
+    recorder, expected, generator = EventRecorder(SALES, num_envs=3), [[], [], []], np.random.default_rng(0)
+    for step in range(500):
+        rows = np.flatnonzero(generator.random(3) < (1.0, 0.5, 0.1))
+        recorder.fire(SALES, "price", step + rows, rows=rows)
+        for row in rows:
+            expected[row].append(step + row)
+        if step % 170 == 169:
+            episode = recorder.episode(rows=[1])[EPISODE_EVENTS][1]
+            assert episode.values["SalesEvents/price/histogram"].tolist() == expected[1]
+            expected[1] = []
+    episodes = recorder.episode()[EPISODE_EVENTS]
+    assert [e.values["SalesEvents/price/histogram"].tolist() for e in episodes] == expected
+
+
 # From episodes to epochs
 
 
@@ -321,8 +354,6 @@ def test_nothing_is_told_before_an_episode_ends():
 
 
 def test_what_an_episode_tells_is_picklable():
-    import pickle
-
     events = EventRecorder(SALES).episode(revenue=1)[EPISODE_EVENTS]
     copied = pickle.loads(pickle.dumps(events))
     assert isinstance(copied, EpisodeEvents)
