@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -113,12 +113,12 @@ def test_extreme_images_stay_inside_the_space(value: int) -> None:
 def test_what_is_no_single_image_is_refused(space: spaces.Space[Any]) -> None:
     env = ImageEnv(noise(8, 8, 3), *BYTES)
     env.observation_space = space  # type: ignore[assignment]
-    with pytest.raises(UserError, match="pixel_preparation prepares single images .*render_observation before it"):
+    with pytest.raises(UserError, match=r"pixel_preparation prepares single images .*render_observation before it"):
         PixelPreparation(env, PixelPreparationConfig())
 
 
 def test_a_structured_env_has_no_single_image() -> None:
-    with pytest.raises(UserError, match="pixel_preparation .* are those of a structured env"):
+    with pytest.raises(UserError, match=r"pixel_preparation .* are those of a structured env"):
         PixelPreparation(TwoStepEnv(), PixelPreparationConfig())
 
 
@@ -139,7 +139,7 @@ def test_an_image_has_at_least_one_pixel(field: str) -> None:
 class DrawingEnv(ImageEnv):
     """Draws how many steps were taken, and shows something else."""
 
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
 
     def __init__(self) -> None:

@@ -87,9 +87,9 @@ class PixelPreparation(Wrapper[Any, Any, Any, Any]):
         self._whole = space.dtype == np.uint8 and not config.scale
         height, width, channels = _channels_last(space.low, self._first).shape
         self._size = (config.height or height, config.width or width)
-        low, high = (0.0, 1.0) if config.scale else (self._low, self._high)
+        self._limits = (0.0, 1.0) if config.scale else (self._low, self._high)
         shape = (*self._size, 1 if config.grey else channels)
-        self.observation_space = spaces.Box(low, high, shape, np.uint8 if self._whole else np.float32)
+        self.observation_space = spaces.Box(*self._limits, shape, np.uint8 if self._whole else np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Starts an episode."""
@@ -109,7 +109,7 @@ class PixelPreparation(Wrapper[Any, Any, Any, Any]):
             image = _resized(image, self._size)
         if self._config.scale:
             image = (image - self._low) / (self._high - self._low)
-        image = image.clip(self.observation_space.low, self.observation_space.high)  # rounding must not leave the space
+        image = image.clip(*self._limits)  # rounding must not leave the space
         return image.round().astype(np.uint8) if self._whole else image.astype(np.float32, copy=False)
 
 
@@ -128,8 +128,8 @@ def _resized(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 def _image_space(space: spaces.Space[Any], action_space: spaces.Space[Any]) -> spaces.Box:
     shape = space.shape or ()
-    channels = 1 if len(shape) == 2 else len(shape) == 3 and (shape[-1] in (1, 3) or shape[0] in (1, 3))
-    if not isinstance(space, spaces.Box) or not channels:
+    fits = len(shape) == 2 or (len(shape) == 3 and (shape[-1] in (1, 3) or shape[0] in (1, 3)))
+    if not isinstance(space, spaces.Box) or not fits:
         what = "those of a structured env" if is_structured(space, action_space) else str(space)
         raise UserError(
             "wrapper pixel_preparation prepares single images of shape (H, W), (H, W, C) or (C, H, W) with 1 or 3 "

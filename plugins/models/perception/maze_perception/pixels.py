@@ -84,7 +84,8 @@ class Convolution(nn.Conv2d):
         size, step = self.kernel_size[0], self.stride[0]
         windows = functional.unfold(images, size, stride=step)  # [B, C * size * size, H' * W']
         outputs = self.weight.flatten(1) @ windows + self.bias[:, None]
-        return outputs.unflatten(-1, ((images.shape[-2] - size) // step + 1, -1))
+        height, width = ((pixels - size) // step + 1 for pixels in images.shape[-2:])
+        return outputs.reshape(1, self.out_channels, height, width)
 
 
 def _activation(activation: Activation) -> nn.Module:
@@ -109,9 +110,10 @@ def _size_after(config: PixelObsConfig, height: int, width: int) -> tuple[int, i
     for index, (kernel_size, stride) in enumerate(zip(config.kernel_sizes, config.strides, strict=True)):
         if min(left) < kernel_size:
             raise UserError(
-                f"model pixel_obs: images of {height}x{width} pixels are too small: kernel_sizes[{index}]={kernel_size} "
-                f"does not fit into the {left[0]}x{left[1]} that is left there. Use smaller kernel_sizes or strides, "
-                "fewer convolutions, or larger images (height and width of wrapper pixel_preparation)."
+                f"model pixel_obs: images of {height}x{width} pixels are too small: "
+                f"kernel_sizes[{index}]={kernel_size} does not fit into the {left[0]}x{left[1]} that is left there. "
+                "Use smaller kernel_sizes or strides, fewer convolutions, or larger images "
+                "(height and width of wrapper pixel_preparation)."
             )
         left = ((left[0] - kernel_size) // stride + 1, (left[1] - kernel_size) // stride + 1)
     return left
