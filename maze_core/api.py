@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from maze_core.rl.spaces import repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.normalize import sample_statistics
-from maze_core.runs.run_directory import NORMALIZATION, RunDirectory, environment, read_weights
+from maze_core.runs.run_directory import RunDirectory, environment, read_weights
 from maze_core.runs.train import TrainingLoop
 from maze_core.stats import EpisodeTotals
 
@@ -156,8 +155,7 @@ class RunContext:
                 callback.on_progress("sampling observations for their normalisation", n, wanted)
 
         sample_statistics(built.workspace, built.streams, tell)
-        if built.policy.normalization is not None:
-            directory.write_text(NORMALIZATION, json.dumps(built.policy.normalization.readable(), indent=2) + "\n")
+        directory.write_normalization(built.policy)
 
     def _build(self) -> BuiltRun:
         if self._closed:

@@ -251,7 +251,8 @@ def build_normalization(registry: Registry, config: TrainingConfig, actors: Acto
     if outside:
         order = [entry[0] for entry in chosen if entry[0] != key]
         last = max(order.index(other) for other in outside) + 1
-        works = ",".join([*order[:last], key, *order[last:]])
+        names = {other: of.name for other, _, of in chosen if of is not None}
+        works = ",".join(names[other] for other in [*order[:last], key, *order[last:]])
         raise UserError(
             f"wrapper {key} sees what the networks see, so {outside[0]} cannot come after it. Use wrappers={works}."
         )

@@ -7,6 +7,7 @@ comes from a Box is normalised; one-hot parts and masks never are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ class FeatureStatistics(nn.Module):
         for name, value in (("count", 0.0), ("mean", 0.0), ("m2", 0.0), ("low", np.inf), ("high", -np.inf)):
             size = () if name == "count" else shape
             self.register_buffer(name, torch.full(size, value, dtype=torch.float64))
-        self._cached: tuple[int, NormalizationMethod, Float64, Float64] | None = None
+        self._cached: tuple[tuple[int, int], NormalizationMethod, Float64, Float64] | None = None
 
     def moments(self) -> Moments:
         """The buffers as arrays; they share memory."""
@@ -95,7 +96,7 @@ class FeatureStatistics(nn.Module):
     def offset_and_scale(self, method: NormalizationMethod) -> tuple[Float64, Float64]:
         """What is subtracted from a feature, and what it is then divided by."""
         # Buffers are only ever written in place, by `set` or by loading a state dict; torch counts that.
-        version = sum(buffer._version for buffer in self.buffers())
+        version = (id(self), sum(buffer._version for buffer in self.buffers()))  # a copy counts for itself
         if self._cached is None or self._cached[:2] != (version, method):
             self._cached = (version, method, *self._offset_and_scale(method))
         return self._cached[2:]
@@ -144,9 +145,12 @@ class ObservationNormalization(nn.Module):
                 raise UserError(
                     f"observation_normalization: exclude={path!r} is no part of it. Parts: {', '.join(sorted(known))}."
                 )
+        self._paths = {_module_name(path): path for path in known}
         self.actors = nn.ModuleDict(
             {
-                key: nn.ModuleDict({p: FeatureStatistics(shape) for p, shape in of_actor.items() if p not in exclude})
+                key: nn.ModuleDict(
+                    {_module_name(p): FeatureStatistics(shape) for p, shape in of_actor.items() if p not in exclude}
+                )
                 for key, of_actor in parts.items()
             }
         )
@@ -160,7 +164,8 @@ class ObservationNormalization(nn.Module):
 
     def parts(self, step_key: str) -> Iterable[tuple[str, FeatureStatistics]]:
         """The statistics of an actor's parts, by path."""
-        return self.actors[step_key].items()  # type: ignore[operator, no-any-return]
+        statistics: Any = self.actors[step_key]
+        return [(self._paths[name], of_part) for name, of_part in statistics.items()]
 
     def apply_to(self, step_key: str, encoded: Encoded) -> Encoded:
         """Normalises a batch, leaves [B, ...]; the given one stays as it is."""
@@ -195,7 +200,7 @@ class ObservationNormalization(nn.Module):
             for path, statistics in self.parts(key):
                 try:
                     statistics.set(_moments_from(content[key][path], statistics.moments().mean.shape))
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, OverflowError) as error:
                     where = f"{path!r} of actor {key!r}"
                     raise UserError(
                         f"observation_normalization: {source} has no statistics that fit {where}: {error}"
@@ -251,6 +256,12 @@ class MomentsRecorder:
         return list(found)
 
 
+def _module_name(path: str) -> str:
+    """The path of a part as a name that torch takes: without dots, and no attribute of its modules."""
+    name = path.replace(".", "|")
+    return f"{name}_" if hasattr(nn.ModuleDict(), name) else name
+
+
 def box_parts(space: spaces.Space[Any], path: str = "") -> Iterable[tuple[str, tuple[int, ...]]]:
     """Path and shape of each Box in an actor's observation space, as the encoded space names them."""
     if isinstance(space, spaces.Dict):
@@ -281,7 +292,9 @@ def _put_part(encoded: Encoded, path: str, values: NDArray[np.float32]) -> None:
 
 
 def _readable(moments: Moments) -> dict[str, Any]:
-    std = np.sqrt(moments.m2 / max(moments.count, 1.0))
+    if moments.count == 0:
+        return {"count": 0.0}
+    std = np.sqrt(moments.m2 / moments.count)
     arrays = {"mean": moments.mean, "std": std, "low": moments.low, "high": moments.high}
     return {"count": moments.count, **{name: array.tolist() for name, array in arrays.items()}}
 
@@ -294,4 +307,8 @@ def _moments_from(content: Mapping[str, Any], shape: tuple[int, ...]) -> Moments
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
     count = float(content["count"])
+    if not 0 < count < math.inf:
+        raise ValueError(f"count is {count}")
+    if (arrays["std"] < 0).any() or (arrays["low"] > arrays["high"]).any():
+        raise ValueError("std is negative, or low is above high")
     return Moments(count, arrays["mean"], arrays["std"] ** 2 * count, arrays["low"], arrays["high"])

@@ -37,7 +37,7 @@ class Policy(nn.Module):
         super().__init__()
         self.actors = actors
         for key in models:
-            if hasattr(nn.ModuleDict, key):
+            if hasattr(nn.ModuleDict(), key):
                 raise UserError(f"{key!r} cannot be a step key: torch uses the name itself.")
         self.models = nn.ModuleDict(models)
         self.normalization = normalization
@@ -114,8 +114,9 @@ def take_weights(policy: nn.Module, weights: Mapping[str, torch.Tensor]) -> tupl
     """
     own = policy.state_dict()
     taken = [name for name, value in own.items() if name in weights and weights[name].shape == value.shape]
-    for name in taken:
-        if not torch.isfinite(weights[name]).all():
+    trained = dict(policy.named_parameters())
+    for name in taken:  # statistics of what was never observed begin with infinite bounds
+        if not torch.isfinite(weights[name]).all() and (name in trained or weights[name].isnan().any()):
             raise NonFiniteError(f"the weights {name!r} are not finite.")
     with torch.no_grad():
         for name in taken:

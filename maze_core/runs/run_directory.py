@@ -15,6 +15,7 @@ from typing import IO, Any
 import torch
 
 from maze_core.errors import NothingUsableError, StorageError, UserError
+from maze_core.rl.policy import Policy
 
 BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
 """Weights of the best policy by evaluation, and of the last one."""
@@ -89,6 +90,11 @@ class RunDirectory:
             StorageError: If that fails; the file is then as it was.
         """
         self._write(name, lambda file: file.write(content))
+
+    def write_normalization(self, policy: Policy) -> None:
+        """Writes the statistics of a policy's observations in readable form, if it has any."""
+        if policy.normalization is not None:
+            self.write_text(NORMALIZATION, json.dumps(policy.normalization.readable(), indent=2) + "\n")
 
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         target = self.path / name

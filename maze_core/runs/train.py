@@ -176,6 +176,7 @@ class TrainingLoop:
         if self._best is None:
             self.directory.write_weights(BEST, self._last)
         policy.load_state_dict(self._best or self._last)
+        self.directory.write_normalization(policy)
         final = None
         if stop.signal is None:
             final = self._report([self._evaluate("final_eval", self.config.evaluation.n_episodes)], None)
