@@ -49,8 +49,11 @@ class EnvFactory:
             EnvFaultError: If its constructor or that of a wrapper raises.
             UserError: If a Gymnasium wrapper would count the sub-steps of a structured env.
         """
+        return self._scalar(self._wrappers(training))
+
+    def _scalar(self, wrappers: list[tuple[WrapperSpec, Any]]) -> gymnasium.Env[Any, Any]:
         env = self._guarded(self.spec, self.spec.build, self.config)
-        for spec, config in self._wrappers(training):
+        for spec, config in wrappers:
             env = self._guarded(spec, spec.build, env, config)
         _refuse_counting_wrappers(env, self.spec.name)
         return env  # type: ignore[no-any-return]
@@ -79,7 +82,12 @@ class EnvFactory:
                     assert spec.build_vector is not None
                     env = self._guarded(spec, spec.build_vector, env, config)
                 return check_vector_env(env, self.spec.name)
-        return InProcessVectorEnv(lambda: self(training), num_envs)
+        last_scalar = max((i for i, (spec, _) in enumerate(wrappers, 1) if spec.build_vector is None), default=0)
+        built: AnyVectorEnv = InProcessVectorEnv(lambda: self._scalar(wrappers[:last_scalar]), num_envs)
+        for spec, config in wrappers[last_scalar:]:  # what they learn is then shared by all copies
+            assert spec.build_vector is not None
+            built = self._guarded(spec, spec.build_vector, built, config)
+        return built
 
 
 def _refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -326,6 +334,18 @@ def _warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str
     Raises:
         NothingUsableError: If they are those of another network.
     """
+    normalization = policy.normalization
+    if normalization is not None and not normalization.wants_samples() and not normalization.running:
+        raise UserError(
+            f"input_dir={source} brings statistics of observations, and wrappers.observation_normalization.file "
+            "gives others. Leave out one of the two."
+        )
+    brings = any(name.startswith("normalization.") for name in weights)
+    if brings != (normalization is not None):
+        has, do = ("has", "Add") if brings else ("has no", "Leave out")
+        raise NothingUsableError(
+            f"input_dir={source}: its policy {has} normalised observations. {do} wrappers=observation_normalization."
+        )
     taken, missing = take_weights(policy, weights)
     if missing:
         raise NothingUsableError(

@@ -25,7 +25,7 @@ from maze_core.errors import PluginError
 from maze_core.field_docs import FieldDoc, field_docs
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.presets import group_options, search_path
-from maze_core.registry import GROUPS, KINDS, Registry
+from maze_core.registry import GROUPS, KINDS, LIST_GROUPS, Registry
 from maze_core.run_config import TrainingConfig
 from maze_core.specs import Spec
 
@@ -33,7 +33,6 @@ Items = list[CompletionItem[str]]
 Candidates = Iterable[tuple[str, str]]
 """What can be written, each with what it means."""
 
-LIST_GROUPS = ("wrappers", "callbacks")
 EXPERIMENT = "experiment"
 NESTED_MODEL = re.compile(r"model\.(actors\.\w+|default)")
 """The same as in `maze_core.config.overrides`, whose import takes too long here; a test compares them."""

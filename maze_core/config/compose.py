@@ -273,6 +273,15 @@ class _Composer:
                 for entry in entries
                 if str(entry.config_path).startswith(prefix) and not str(entry.parent).startswith(prefix)
             ]
+            inside = [str(entry.config_path) for entry in entries if str(entry.parent).startswith(prefix)]
+            repeated = {
+                path for path in inside if inside.count(path) > 1 or path.removeprefix(prefix) in choices[group]
+            }
+            if repeated:
+                name = repeated.pop().removeprefix(prefix)
+                raise ConfigError(
+                    f"{name} is part of a preset in {group}={','.join(choices[group])}, and is named twice."
+                )
         with open_dict(cfg):
             del cfg["hydra"]
         return Composition(cfg, choices)

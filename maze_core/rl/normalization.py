@@ -146,6 +146,8 @@ class ObservationNormalization(nn.Module):
                     f"observation_normalization: exclude={path!r} is no part of it. Parts: {', '.join(sorted(known))}."
                 )
         self._paths = {_module_name(path): path for path in known}
+        if len(self._paths) < len(known) or any(not all(path.split("/")) for path in known):
+            raise UserError(f"observation_normalization: these keys cannot be told apart: {', '.join(sorted(known))}.")
         self.actors = nn.ModuleDict(
             {
                 key: nn.ModuleDict(
@@ -168,8 +170,8 @@ class ObservationNormalization(nn.Module):
         return [(self._paths[name], of_part) for name, of_part in statistics.items()]
 
     def apply_to(self, step_key: str, encoded: Encoded) -> Encoded:
-        """Normalises a batch, leaves [B, ...]; the given one stays as it is."""
-        result = dict(encoded)
+        """Normalises a batch, leaves [B, ...], and casts it to float32; the given one stays as it is."""
+        result = _as_float32(encoded)
         for path, statistics in self.parts(step_key):
             offset, scale = statistics.offset_and_scale(self.method)
             values = (part_of(encoded, path) - offset) / scale
@@ -227,7 +229,7 @@ class MomentsRecorder:
 
     def observe(self, turn: Turn, actions: Any, live: NDArray[np.bool_]) -> None:
         """Takes the observations of one turn; rows that are not live do not count."""
-        encoded = self._encoders[turn.step_key].encode(turn.observation)
+        encoded = self._encoders[turn.step_key].encode(turn.observation, np.float64)
         rows = (np.arange(self._num_envs) if turn.rows is None else turn.rows)[live]
         for path, statistics in self._normalization.parts(turn.step_key):
             values = part_of(encoded, path)[live].astype(np.float64)
@@ -266,6 +268,8 @@ def box_parts(space: spaces.Space[Any], path: str = "") -> Iterable[tuple[str, t
     """Path and shape of each Box in an actor's observation space, as the encoded space names them."""
     if isinstance(space, spaces.Dict):
         for key, sub in space.spaces.items():
+            if "/" in str(key):
+                raise UserError(f"observation_normalization: the key {key!r} has a '/', which separates nested keys.")
             if key != ACTION_MASK or path:
                 yield from box_parts(sub, f"{path}/{key}" if path else str(key))
     elif isinstance(space, spaces.Tuple):
@@ -281,6 +285,13 @@ def part_of(encoded: Encoded, path: str) -> NDArray[np.float32]:
     for key in path.split("/"):
         part = part[key]
     return part  # type: ignore[no-any-return]
+
+
+def _as_float32(encoded: Encoded) -> Encoded:
+    return {
+        key: _as_float32(part) if isinstance(part, dict) else part.astype(np.float32, copy=False)
+        for key, part in encoded.items()
+    }
 
 
 def _put_part(encoded: Encoded, path: str, values: NDArray[np.float32]) -> None:

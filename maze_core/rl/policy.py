@@ -45,8 +45,10 @@ class Policy(nn.Module):
 
     def encode(self, turn: Turn) -> Encoded:
         """What the actor's model sees: its observations encoded and, where configured, normalised."""
-        encoded = self.encoders[turn.step_key].encode(turn.observation)
-        return encoded if self.normalization is None else self.normalization.apply_to(turn.step_key, encoded)
+        encoder = self.encoders[turn.step_key]
+        if self.normalization is None:
+            return encoder.encode(turn.observation)
+        return self.normalization.apply_to(turn.step_key, encoder.encode(turn.observation, np.float64))
 
     def recorder(self, num_envs: int) -> MomentsRecorder | None:
         """Collects what running statistics of observations have to learn; None if there are none."""

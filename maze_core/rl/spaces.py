@@ -26,7 +26,7 @@ OBSERVATION = "observation"
 Encoded = dict[str, Any]
 """``{key: float32 [B, ...]}``, nested where the space is."""
 
-_Encoder = Callable[[Any], Any]
+_Encoder = Callable[[Any, Any], Any]
 
 
 class ObservationEncoder:
@@ -50,16 +50,17 @@ class ObservationEncoder:
         if flat_size(self.space) == 0:
             raise UserError(f"there is nothing to observe in the space {space}.")
 
-    def encode(self, observation: Any) -> Encoded:
+    def encode(self, observation: Any, dtype: Any = np.float32) -> Encoded:
         """Encodes a batch.
 
         Args:
             observation: As a vector env returns it, leaves ``[B, ...]``.
+            dtype: Of what comes from a Box; float64 for who normalises it first.
 
         Raises:
             EnvRowError: If it is not finite, or leaves its space; counted within the batch.
         """
-        return self._encode({OBSERVATION: observation} if self._plain else observation)  # type: ignore[no-any-return]
+        return self._encode({OBSERVATION: observation} if self._plain else observation, dtype)  # type: ignore[no-any-return]
 
 
 def _encoding(space: spaces.Space[Any], path: str) -> tuple[Any, _Encoder]:
@@ -67,17 +68,17 @@ def _encoding(space: spaces.Space[Any], path: str) -> tuple[Any, _Encoder]:
         return _container_encoding(space, path)
     if isinstance(space, spaces.Box):
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-        return spaces.Box(low, high, dtype=np.float32), lambda x: _finite(np.asarray(x, np.float32), path)
+        return spaces.Box(low, high, dtype=np.float32), lambda x, dtype: _finite(np.asarray(x, dtype), path)
     if isinstance(space, spaces.Discrete):
         start, n = int(space.start), int(space.n)
-        return _unit_box((n,)), lambda x: _one_hot(np.asarray(x)[:, None] - start, np.array([n]), path)
+        return _unit_box((n,)), lambda x, _: _one_hot(np.asarray(x)[:, None] - start, np.array([n]), path)
     if isinstance(space, spaces.MultiDiscrete):
         sizes, starts = space.nvec.ravel(), space.start.ravel()
-        return _unit_box((int(sizes.sum()),)), lambda x: _one_hot(
+        return _unit_box((int(sizes.sum()),)), lambda x, _: _one_hot(
             np.asarray(x).reshape(len(x), -1) - starts, sizes, path
         )
     if isinstance(space, spaces.MultiBinary):
-        return _unit_box(space.shape), lambda x: np.asarray(x, np.float32)
+        return _unit_box(space.shape), lambda x, _: np.asarray(x, np.float32)
     raise UserError(
         f"{path} has the space {space}, which cannot be fed to a network. "
         "Allowed: Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of them."
@@ -90,14 +91,14 @@ def _container_encoding(space: spaces.Dict | spaces.Tuple[Any], path: str) -> tu
     parts = {key: _encoding(sub, f"{path}.{key}") for key, sub in items}
     encoders = [(str(key), key, encode) for key, (_, encode) in parts.items()]
     encoded = spaces.Dict([(str(key), sub) for key, (sub, _) in parts.items()])
-    return encoded, lambda x: {name: encode(x[key]) for name, key, encode in encoders}
+    return encoded, lambda x, dtype: {name: encode(x[key], dtype) for name, key, encode in encoders}
 
 
 def _unit_box(shape: tuple[int, ...]) -> spaces.Box:
     return spaces.Box(0.0, 1.0, shape, np.float32)
 
 
-def _finite(values: NDArray[np.float32], path: str) -> NDArray[np.float32]:
+def _finite(values: NDArray[Any], path: str) -> NDArray[Any]:
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
         raise EnvRowError(f"{path} is not finite: {values[row]}", row)

@@ -12,7 +12,7 @@ from maze_core.errors import EnvFaultError
 from maze_core.protocols import Workspace
 from maze_core.rl.actors import Turn
 from maze_core.rl.episodes import run_episodes
-from maze_core.rl.normalization import Moments, ObservationNormalization, part_of
+from maze_core.rl.normalization import Moments, part_of
 from maze_core.rl.policy import Policy, RandomPolicy
 from maze_core.rl.streams import Streams
 
@@ -39,7 +39,7 @@ def sample_statistics(workspace: Workspace, streams: Streams, progress: Callable
     if normalization is None or not normalization.wants_samples():
         return 0
     sampler = RandomPolicy(policy.actors, streams.generator("normalization"))
-    seen: dict[tuple[str, str], list[NDArray[Any]]] = {}
+    seen: dict[tuple[str, str], Moments] = {}
     env_steps = rounds = 0
     while env_steps < normalization.n_samples:
         seeds = streams.episode_seeds("normalization", rounds * N_ENVS, N_ENVS)
@@ -50,20 +50,19 @@ def sample_statistics(workspace: Workspace, streams: Streams, progress: Callable
             raise EnvFaultError(f"while sampling for wrapper observation_normalization: {error}") from error
         env_steps, rounds = env_steps + int(batch.lengths.sum()), rounds + 1
         progress(min(env_steps, normalization.n_samples), normalization.n_samples)
-    _set(normalization, seen)
+    for (step_key, path), moments in seen.items():
+        normalization.update(step_key, {path: moments})
     return env_steps
 
 
 def _collect(
-    policy: Policy, seen: dict[tuple[str, str], list[NDArray[Any]]], turn: Turn, actions: Any, live: NDArray[np.bool_]
+    policy: Policy, seen: dict[tuple[str, str], Moments], turn: Turn, actions: Any, live: NDArray[np.bool_]
 ) -> None:
+    """Adds the observations of one turn; they are not kept, so that images do not fill the memory."""
     assert policy.normalization is not None
-    encoded = policy.encoders[turn.step_key].encode(turn.observation)
+    encoded = policy.encoders[turn.step_key].encode(turn.observation, np.float64)
     for path, _ in policy.normalization.parts(turn.step_key):
-        seen.setdefault((turn.step_key, path), []).append(part_of(encoded, path)[live].copy())
-
-
-def _set(normalization: ObservationNormalization, seen: dict[tuple[str, str], list[NDArray[Any]]]) -> None:
-    for (step_key, path), parts in seen.items():
-        values = np.concatenate(parts)
-        normalization.update(step_key, {path: Moments.of(values)})
+        values = part_of(encoded, path)[live]
+        if len(values):
+            key, moments = (turn.step_key, path), Moments.of(values)
+            seen[key] = seen[key].merged(moments) if key in seen else moments

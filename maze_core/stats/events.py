@@ -22,14 +22,17 @@ class Shop(gymnasium.Env):
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maze_core.errors import PluginError
+from maze_core.errors import EnvFaultError, PluginError
 from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
+
+LOG = logging.getLogger("maze")
 
 HISTOGRAM = "histogram"
 REDUCTIONS = {"sum": "total", "mean": "mean", "min": "min", "max": "max", "count": "count", HISTOGRAM: HISTOGRAM}
@@ -148,6 +151,10 @@ class EventRecorder:
             for group in groups
             for name, event in group.events.items()
         }
+        self._groups = groups
+        names = [group.name for group in groups]
+        if len(set(names)) < len(names):
+            raise PluginError(f"two groups of events have the same name: {', '.join(names)}.")
         self._all = np.arange(self.num_envs)
 
     def reset(self, rows: Any = None) -> None:
@@ -166,20 +173,30 @@ class EventRecorder:
             group: Its group.
             event: Its name.
             value: Its value; for a vector env one for each of `rows`, or one for all.
-            rows: In which copies it happened, as indices or a mask [B]; None for all.
+            rows: In which copies it happened, each once, as indices or a mask [B]; None for all.
             by: Splits the statistic, for instance by product; the name becomes ``event:by``, and its
                 mean is over the episodes in which it happened.
 
         Raises:
             PluginError: If the event was not declared.
+            EnvFaultError: If a value is not finite.
         """
         key = (group.name, event, by)
         if key not in self._tallies:
+            if group not in self._groups:
+                raise PluginError(f"{group.name} was not given to this EventRecorder.")
+            if "/" in by:
+                raise PluginError(
+                    f"by={by!r} of event {group.name}.{event} has a '/', which separates the parts of a path."
+                )
             if event not in group.events:
                 raise PluginError(f"{group.name} has no event {event!r}. Declared: {', '.join(group.events)}.")
             self._tallies[key] = _Tally(group.events[event], self.num_envs)
         chosen = self._all if rows is None else self._all[rows]
-        self._tallies[key].add(chosen, np.broadcast_to(np.asarray(value, float), chosen.shape))
+        values = np.broadcast_to(np.asarray(value, float), chosen.shape)
+        if not np.isfinite(values).all():
+            raise EnvFaultError(f"event {group.name}.{event} was fired with the value {value}; it must be finite.")
+        self._tallies[key].add(chosen, values)
 
     def episode(self, rows: Any = None, **kpis: Any) -> dict[str, Any]:
         """Ends the episodes of some copies, and returns the info that tells their events.
@@ -195,6 +212,8 @@ class EventRecorder:
         by_env = [self._values_of(int(row)) for row in chosen]
         for name, figures in kpis.items():
             for values, figure in zip(by_env, np.broadcast_to(figures, chosen.shape), strict=True):
+                if not np.isfinite(figure):
+                    raise EnvFaultError(f"KPI {name} is {figure}; it must be finite.")
                 values[f"KPIs/{name}/mean"] = float(figure)
         self.reset(chosen)
         if self.scalar:
@@ -226,6 +245,12 @@ def reduce_events(episodes: Sequence[EpisodeEvents | None]) -> tuple[dict[str, f
         episodes: The events of each episode. A path that an episode does not have is left out of
             its mean.
     """
+    silent = sum(episode is None for episode in episodes)
+    if 0 < silent < len(episodes):
+        LOG.warning(
+            "%d of %d episodes told no events: a limit outside the env cut them off, and statistics of events "
+            "leave them out. Put the limit into the env.", silent, len(episodes),
+        )  # fmt: skip
     values: dict[str, list[Any]] = {}
     for episode in episodes:
         for path, value in episode.values.items() if episode is not None else ():

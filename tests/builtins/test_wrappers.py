@@ -385,13 +385,39 @@ def test_monitoring_keeps_the_events_of_the_env():
     assert values["SalesEvents/sold/mean_episode_total"] == 3
 
 
-def test_monitoring_of_a_dict_collects_rewards_only():
+def test_monitoring_counts_what_an_actor_sees_only_while_it_acts():
     env = wrapped(TwoStepEnv(1), "monitoring")
-    env.reset(seed=1)
+    first = env.reset(seed=1)[0]
     action = {"pick": 0, "place": np.zeros(1, np.float32)}
-    env.step(action)
-    told = env.step(action)[4][EPISODE_EVENTS].values
-    assert {path for path, values in told.items() if np.size(values) and "reward" not in path} == set()
+    second = env.step(action)[0]
+    third, _, _, _, info = env.step(action)
+    told = info[EPISODE_EVENTS].values
+    seen = [step["place"] for step in (second, third) if step["actor"] == 1]
+    assert told["MonitoredEvents/observation.place/histogram"].tolist() == [float(np.ravel(value)[0]) for value in seen]
+    picks = [step["pick"]["values"] for step in (second, third) if step["actor"] == 0]
+    assert told["MonitoredEvents/observation.pick.values:0/histogram"].tolist() == [float(pick[0]) for pick in picks]
+    assert first["actor"] == 0
+
+
+def test_an_image_is_monitored_by_its_mean():
+    env = wrapped(ImageEnv(), "monitoring")
+    env.reset(seed=1)
+    told = env.step(0)[4][EPISODE_EVENTS].values
+    assert [path for path in told if "observation" in path] == ["MonitoredEvents/observation/histogram"]
+    assert told["MonitoredEvents/observation/histogram"].tolist() == [7.0]
+
+
+class ImageEnv(gymnasium.Env):
+    """Shows the same image all the time, for one step."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 1), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((8, 8, 1), 7, np.uint8), {}
+
+    def step(self, action):
+        return np.full((8, 8, 1), 7, np.uint8), 0.0, True, False, {}
 
 
 @pytest.mark.parametrize("form", ["scalar", "vector"])

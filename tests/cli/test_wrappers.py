@@ -369,3 +369,46 @@ def test_normalisation_and_events_work_on_an_env_of_ones_own(workdir: Path) -> N
     )
     train("env=ours", "wrappers=mine,time_limit")
     assert statistics()[PREFIX + "observation.count"] >= 9  # type: ignore[operator]
+
+
+def test_wrappers_with_a_vector_form_share_what_they_learn_between_scalar_envs() -> None:
+    """Otherwise the fitness of a member would depend on the env that it happens to play in."""
+    from maze_core.build import env_factory
+    from maze_core.config import ConfigRequest, configure
+    from maze_core.config.overrides import read_items
+    from maze_core.registry import load_registry
+    from maze_core.rl import reset_envs
+
+    registry = load_registry(local_plugins=False)
+    items = read_items(["env.name=Pendulum-v1", "wrappers=return_normalization"])
+    env = env_factory(registry, configure(registry, ConfigRequest(items=items)).config).vector(3)
+    for seeds in ([1, 2, 3], [7, 7, 7]):  # the envs differ in the first episode, and are alike in the second
+        reset_envs(env, np.arange(3), seeds)
+        rewards = [env.step(np.zeros((3, 1), np.float32))[1] for _ in range(20)]
+    assert all(len(set(step)) == 1 for step in rewards)
+
+
+def test_a_given_file_and_an_input_dir_contradict_each_other(workdir: Path) -> None:
+    assert run_cli("train", *SMALL, "wrappers=vector_obs", "run_dir=first").exit_code == 0
+    given = "wrappers.observation_normalization.statistics=given"
+    file = "wrappers.observation_normalization.file=first/normalization.json"
+    result = run_cli("train", *SMALL, "wrappers=vector_obs", given, file, "input_dir=first", "run_dir=second")
+    assert result.exit_code == 2
+    assert "Leave out one of the two" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"), [([], "vector_obs", "Leave out"), ("vector_obs", [], "Add wrappers=")]
+)
+def test_normalised_and_plain_policies_are_no_start_for_each_other(before: Any, now: Any, words: str) -> None:
+    arguments = [f"wrappers={wrappers or '[]'}" for wrappers in (before, now)]
+    assert run_cli("train", *SMALL, arguments[0], "run_dir=first").exit_code == 0
+    result = run_cli("train", *SMALL, arguments[1], "input_dir=first", "run_dir=second")
+    assert result.exit_code == 6
+    assert words in result.stderr
+
+
+def test_a_wrapper_that_a_preset_has_already_is_refused() -> None:
+    result = run_cli("config", "wrappers=observation_stacking,pixel_obs")
+    assert result.exit_code == 2
+    assert "observation_stacking is part of a preset" in result.stderr

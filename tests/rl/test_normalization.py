@@ -31,6 +31,7 @@ from maze_core.rl import (
     InProcessVectorEnv,
     Moments,
     ObservationNormalization,
+    Policy,
     RandomPolicy,
     Streams,
     Turn,
@@ -723,3 +724,24 @@ def test_the_order_error_names_wrappers_that_exist(wrapper):
     with pytest.raises(UserError) as caught:
         build_normalization(registry(), config, Actors(VECTOR, TWO))
     assert "_2" not in str(caught.value).partition("Use wrappers=")[2]
+
+
+def test_large_numbers_keep_their_precision():
+    """They are shifted and scaled in float64, and cast to float32 only then."""
+    space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    actors = Actors(space, spaces.Discrete(2))
+    normalization = ObservationNormalization(actors, NormalizationMethod.mean_std, None, [], running=False)
+    policy = Policy(actors, {}, normalization)
+    values = 1.6e9 + np.arange(60.0)[:, None]
+    normalization.update("substep_0", {"observation": Moments.of(values)})
+    seen = policy.encode(Turn("substep_0", None, values))["observation"]
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen[:, 0], (np.arange(60.0) - 29.5) / np.arange(60.0).std(), rtol=1e-5)
+
+
+def test_keys_that_cannot_be_told_apart_are_refused():
+    space = spaces.Dict({"a.b": spaces.Box(0, 1, (1,)), "a|b": spaces.Box(0, 1, (1,))})
+    with pytest.raises(UserError, match="cannot be told apart"):
+        ObservationNormalization(
+            Actors(space, spaces.Discrete(2)), NormalizationMethod.mean_std, None, [], running=False
+        )

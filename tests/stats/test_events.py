@@ -12,7 +12,7 @@ from support.build import env_factory, make_trainer, registry
 from support.envs import CountdownEnv
 
 from maze_core.build import EnvFactory
-from maze_core.errors import PluginError
+from maze_core.errors import EnvFaultError, PluginError
 from maze_core.rl import Actors, InProcessVectorEnv, run_episodes
 from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
 from maze_core.runs.evaluate import evaluate
@@ -128,10 +128,37 @@ def test_an_event_that_was_not_declared_is_refused_with_those_that_were():
         EventRecorder(SALES).fire(SALES, "sodl")
 
 
-def test_a_group_that_the_recorder_was_not_given_is_recorded_from_its_first_event_on():
-    recorder, other = EventRecorder(SALES), EventGroup("Other", e=Event("sum"))
-    recorder.fire(other, "e", 2)
-    assert told(recorder)["Other/e/mean_episode_total"] == 2
+def test_a_group_that_the_recorder_was_not_given_is_refused():
+    with pytest.raises(PluginError, match="Other was not given"):
+        EventRecorder(SALES).fire(EventGroup("Other", e=Event("sum")), "e", 2)
+
+
+def test_two_groups_of_one_name_are_refused():
+    with pytest.raises(PluginError, match="same name: A, A"):
+        EventRecorder(EventGroup("A", e=Event()), EventGroup("A", f=Event()))
+
+
+def test_a_split_by_a_name_with_a_slash_is_refused():
+    group = EventGroup("A", e=Event())
+    with pytest.raises(PluginError, match="has a '/'"):
+        EventRecorder(group).fire(group, "e", by="x/y")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_refused_by_name(value):
+    group = EventGroup("A", e=Event())
+    recorder = EventRecorder(group)
+    with pytest.raises(EnvFaultError, match=r"event A\.e was fired with the value"):
+        recorder.fire(group, "e", value)
+    with pytest.raises(EnvFaultError, match="KPI profit is"):
+        recorder.episode(profit=value)
+
+
+def test_episodes_that_told_nothing_beside_others_that_did_are_warned_of(caplog):
+    from maze_core.stats.events import reduce_events
+
+    reduce_events([EpisodeEvents({"A/e/mean_episode_total": 1.0}), None])
+    assert "1 of 2 episodes told no events" in caplog.text
 
 
 # From step to episode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,50 @@ from numpy.typing import NDArray
 
 from maze_core.builtins.config import MonitoringConfig
 from maze_core.builtins.wrappers.common import reset_mask
+from maze_core.rl.actors import ACTOR, Actors, is_structured
 from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
+from maze_core.rl.spaces import ACTION_MASK, repeat
 from maze_core.stats.events import HISTOGRAM
 
 GROUP = "MonitoredEvents"
+MAX_PARTS = 32
+"""A Box of more numbers is summed up by their mean, so that images do not make thousands of histograms."""
+
+Parts = list[tuple[str, tuple[str, ...], int]]
+"""Name, keys in the observation, and columns of each Box that is monitored."""
+
+
+def monitored_parts(space: spaces.Space[Any], keys: tuple[str, ...] = ()) -> Parts:
+    """The Boxes in an observation space, nested ones too; masks and other spaces are left out."""
+    if isinstance(space, spaces.Dict):
+        parts = ((key, sub) for key, sub in space.spaces.items() if key != ACTION_MASK)
+        return [part for key, sub in parts for part in monitored_parts(sub, (*keys, str(key)))]
+    if not isinstance(space, spaces.Box):
+        return []
+    size = int(np.prod(space.shape))
+    return [(".".join(("observation", *keys)), keys, size if size <= MAX_PARTS else 1)]
+
+
+def _step_keys(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Sequence[str]:
+    """The step keys of a structured env, in the order of their indices; empty for a flat one."""
+    if not is_structured(observation_space, action_space):
+        return ()
+    return Actors(observation_space, action_space).step_keys
+
+
+def _columns(observation: Any, parts: Parts, n_rows: int, step_keys: Sequence[str]) -> NDArray[np.float64]:
+    """What is monitored of a batch of observations, [n_rows, columns]."""
+    columns = []
+    for _, keys, size in parts:
+        part = observation
+        for key in keys:
+            part = part[key]
+        flat = np.asarray(part, np.float64).reshape(n_rows, -1)
+        flat = flat if flat.shape[1] == size else flat.mean(axis=1, keepdims=True)
+        if step_keys:  # what an actor sees counts only while it acts
+            flat = np.where((np.asarray(observation[ACTOR]) == step_keys.index(keys[0]))[:, None], flat, np.nan)
+        columns.append(flat)
+    return columns[0] if len(columns) == 1 else np.concatenate([np.zeros((n_rows, 0)), *columns], axis=1)
 
 
 class Monitoring(Wrapper[Any, Any, Any, Any]):
@@ -22,7 +63,8 @@ class Monitoring(Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: Env[Any, Any], config: MonitoringConfig) -> None:
         super().__init__(env)
-        self._observed = config.observations and isinstance(env.observation_space, spaces.Box)
+        self._parts = monitored_parts(env.observation_space) if config.observations else []
+        self._step_keys = _step_keys(env.observation_space, env.action_space)
         self._rewards: list[float] = []
         self._observations: list[NDArray[Any]] = []
 
@@ -35,11 +77,10 @@ class Monitoring(Wrapper[Any, Any, Any, Any]):
         """Steps the env."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._rewards.append(float(reward))
-        if self._observed:
-            self._observations.append(np.array(observation, np.float64).ravel())
+        batch = repeat(observation, 1) if self._parts else None
+        self._observations.append(_columns(batch, self._parts, 1, self._step_keys)[0])
         if terminated or truncated:
-            observations = np.stack(self._observations) if self._observed else None
-            own = _events_of(np.array(self._rewards), observations)
+            own = _events_of(np.array(self._rewards), np.stack(self._observations), self._parts)
             info = {**info, EPISODE_EVENTS: _joined(info.get(EPISODE_EVENTS), own)}
         return observation, reward, terminated, truncated, info
 
@@ -49,9 +90,9 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
 
     def __init__(self, env: VectorEnv[Any, Any, Any], config: MonitoringConfig) -> None:
         super().__init__(env)
-        space = env.single_observation_space
-        self._observed = config.observations and isinstance(space, spaces.Box)
-        n_columns = 1 + (int(np.prod(space.shape)) if self._observed and space.shape is not None else 0)
+        self._parts = monitored_parts(env.single_observation_space) if config.observations else []
+        self._step_keys = _step_keys(env.single_observation_space, env.single_action_space)
+        n_columns = 1 + sum(size for _, _, size in self._parts)
         # Rows are steps of the vector env, so that a step costs one contiguous write per part.
         self._steps = np.zeros((256, env.num_envs, n_columns))
         self._n_steps = 0
@@ -71,8 +112,8 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
         if self._n_steps == len(self._steps):
             self._make_room()
         self._steps[self._n_steps, :, 0] = reward
-        if self._observed:
-            self._steps[self._n_steps, :, 1:] = observation.reshape(self.num_envs, -1)
+        if self._parts:
+            self._steps[self._n_steps, :, 1:] = _columns(observation, self._parts, self.num_envs, self._step_keys)
         self._n_steps += 1
         ended = terminated | truncated
         if ended.any():
@@ -94,18 +135,21 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
         told = np.full(self.num_envs, None, dtype=object) if before is None else before.copy()
         for row in rows:
             steps = self._steps[self._first_step[row] : self._n_steps, row].copy()
-            told[row] = _joined(told[row], _events_of(steps[:, 0], steps[:, 1:] if self._observed else None))
+            told[row] = _joined(told[row], _events_of(steps[:, 0], steps[:, 1:], self._parts))
         return told
 
 
-def _events_of(rewards: NDArray[np.float64], observations: NDArray[np.float64] | None) -> EpisodeEvents:
-    """What is told of an episode with rewards [T] and observations [T, k]."""
+def _events_of(rewards: NDArray[np.float64], columns: NDArray[np.float64], parts: Parts) -> EpisodeEvents:
+    """What is told of an episode with rewards [T] and monitored observations [T, columns]."""
     values: dict[str, Any] = {f"{GROUP}/reward/{HISTOGRAM}": rewards}
     for name in ("mean", "min", "max"):
         values[f"{GROUP}/reward/mean_episode_{name}"] = float(getattr(rewards, name)())
-    for index in range(0 if observations is None else observations.shape[1]):
-        assert observations is not None
-        values[f"{GROUP}/observation:{index}/{HISTOGRAM}"] = observations[:, index]
+    column = 0
+    for name, _, size in parts:
+        for index in range(size):
+            label = f"{name}:{index}" if size > 1 else name
+            values[f"{GROUP}/{label}/{HISTOGRAM}"] = columns[~np.isnan(columns[:, column]), column]
+            column += 1
     return EpisodeEvents(values)
 
 
