@@ -83,11 +83,25 @@ class EnvFactory:
                     env = self._guarded(spec, spec.build_vector, env, config)
                 return check_vector_env(env, self.spec.name)
         last_scalar = max((i for i, (spec, _) in enumerate(wrappers, 1) if spec.build_vector is None), default=0)
+        _refuse_separate_states(wrappers, last_scalar)
         built: AnyVectorEnv = InProcessVectorEnv(lambda: self._scalar(wrappers[:last_scalar]), num_envs)
         for spec, config in wrappers[last_scalar:]:  # what they learn is then shared by all copies
             assert spec.build_vector is not None
             built = self._guarded(spec, spec.build_vector, built, config)
         return built
+
+
+def _refuse_separate_states(wrappers: list[tuple[WrapperSpec, Any]], last_scalar: int) -> None:
+    """A wrapper around each copy would learn for that copy alone."""
+    inner = [spec for spec, _ in wrappers[:last_scalar]]
+    shared = [spec.name for spec in inner if spec.shares_state]
+    if shared:
+        rest = [spec.name for spec in inner if not spec.shares_state]
+        works = ",".join([*rest, *shared, *(spec.name for spec, _ in wrappers[last_scalar:])])
+        raise UserError(
+            f"wrapper {shared[0]} learns from all copies of the env together, so {inner[-1].name}, which wraps each "
+            f"copy, cannot come after it. Use wrappers={works}."
+        )
 
 
 def _refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:

@@ -70,6 +70,8 @@ class WrapperSpec(Spec):
         build_vector: ``(vector_env, config) -> VectorEnv``, the same for a vector env. With it
             the wrapper does not stand in the way of an env's fast vector form.
         changes_observation: False if observations pass through as they are.
+        shares_state: True if it learns something that all copies of an env must share; no wrapper
+            that has a scalar form only may then come after it.
         in_policy: True if it acts on what the networks see, inside the policy, instead of around the
             env; `build` is then ``(config, actors) -> ObservationNormalization``, and no wrapper
             that changes observations may come after it.
@@ -82,6 +84,7 @@ class WrapperSpec(Spec):
     build_vector: Build | None = None
     training_only: bool = False
     changes_observation: bool = True
+    shares_state: bool = False
     in_policy: bool = False
 
 

@@ -55,6 +55,7 @@ def maze_wrappers() -> Iterator[WrapperSpec]:
         config=ReturnNormalizationConfig,
         build=f"{WRAPPERS}.rewards:ReturnNormalization",
         build_vector=f"{WRAPPERS}.rewards:VectorReturnNormalization",
+        shares_state=True,
         training_only=True,
         changes_observation=False,
     )

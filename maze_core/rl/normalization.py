@@ -204,8 +204,9 @@ class ObservationNormalization(nn.Module):
                     statistics.set(_moments_from(content[key][path], statistics.moments().mean.shape))
                 except (KeyError, TypeError, ValueError, OverflowError) as error:
                     where = f"{path!r} of actor {key!r}"
+                    reason = f"there is no {error}" if isinstance(error, KeyError) else error
                     raise UserError(
-                        f"observation_normalization: {source} has no statistics that fit {where}: {error}"
+                        f"observation_normalization: {source} has no statistics that fit {where}: {reason}"
                     ) from None
 
 

@@ -267,12 +267,12 @@ def test_only_the_stacks_of_envs_that_are_reset_start_anew():
 def test_only_a_single_box_is_stacked():
     inner = ListEnv([0.0])
     inner.observation_space = spaces.Discrete(3)
-    with pytest.raises(UserError, match=r"observation_stacking stacks a single Box, and .* are Discrete\(3\)"):
+    with pytest.raises(UserError, match=r"observation_stacking stacks Boxes.* are Discrete\(3\)"):
         wrapped(inner, "observation_stacking")
 
 
 def test_a_structured_env_is_not_stacked():
-    with pytest.raises(UserError, match=r"observation_stacking stacks a single Box.*a structured env"):
+    with pytest.raises(UserError, match=r"observation_stacking stacks Boxes.*a structured env"):
         wrapped(TwoStepEnv(), "observation_stacking")
 
 
@@ -456,3 +456,32 @@ def test_evaluation_keeps_what_changes_the_episodes():
     trainer = make_trainer(factory_of(lambda: ListEnv([1.0, 2.0, 4.0]), ("time_limit", {"max_env_steps": 2})))
     batch = evaluated(trainer, 1)
     assert batch.returns.tolist() == [3.0]
+
+
+def test_stacking_a_masked_env_stacks_its_boxes_and_leaves_the_mask():
+    class Masked(gymnasium.Env):
+        observation_space = spaces.Dict({"place": spaces.Box(0, 9, (1,)), "action_mask": spaces.MultiBinary(2)})
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            self.place = 0
+            return self._seen(), {}
+
+        def step(self, action):
+            self.place += 1
+            return self._seen(), 1.0, self.place == 3, False, {}
+
+        def _seen(self):
+            mask = np.array([1, self.place % 2], np.int8)
+            return {"place": np.array([self.place], np.float32), "action_mask": mask}
+
+    def shown(observation):
+        return observation["place"][..., 0].tolist(), observation["action_mask"].tolist()
+
+    env = wrapped(Masked(), "observation_stacking", n_observations=2)
+    vector = VectorObservationStacking(InProcessVectorEnv(Masked, 2), ObservationStackingConfig(n_observations=2))
+    assert env.observation_space["place"].shape == (2, 1)
+    assert shown(env.reset(seed=1)[0]) == ([0.0, 0.0], [1, 0])
+    assert shown(env.step(0)[0]) == ([0.0, 1.0], [1, 1])
+    assert shown(vector.reset(seed=[1, 2])[0]) == ([[0.0, 0.0]] * 2, [[1, 0]] * 2)
+    assert shown(vector.step(np.zeros(2, int))[0]) == ([[0.0, 1.0]] * 2, [[1, 1]] * 2)

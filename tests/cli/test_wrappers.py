@@ -275,7 +275,7 @@ def test_an_option_of_normalisation_that_cannot_work_is_told(options: str, expec
     [
         ("mask_from_info", "Pendulum-v1", "mask_from_info needs a Discrete or MultiDiscrete action space"),
         ("mask_from_info", "CartPole-v1", "mask_from_info: the info has no 'action_mask' (its keys: none)"),
-        ("observation_stacking", "Taxi-v3", "observation_stacking stacks a single Box"),
+        ("observation_stacking", "Taxi-v3", "observation_stacking stacks Boxes"),
         ("observation_normalization", "Taxi-v3", "no part of the observations is left to normalise"),
     ],
 )
@@ -412,3 +412,10 @@ def test_a_wrapper_that_a_preset_has_already_is_refused() -> None:
     result = run_cli("config", "wrappers=observation_stacking,pixel_obs")
     assert result.exit_code == 2
     assert "observation_stacking is part of a preset" in result.stderr
+
+
+def test_what_learns_from_all_copies_cannot_lie_inside_what_wraps_each(workdir: Path) -> None:
+    result = run_cli("train", *SMALL, "wrappers=return_normalization,mask_from_info")
+    assert result.exit_code == 2
+    assert "Use wrappers=mask_from_info,return_normalization." in result.stderr
+    assert not (workdir / "outputs").exists()

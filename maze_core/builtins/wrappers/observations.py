@@ -14,31 +14,35 @@ from maze_core.builtins.config import MaskFromInfoConfig, ObservationStackingCon
 from maze_core.builtins.wrappers.common import refuse_structured, reset_mask
 from maze_core.errors import EnvFaultError, UserError
 from maze_core.rl.actors import is_structured
+from maze_core.rl.spaces import ACTION_MASK
 
 AnyEnv = Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 
 class ObservationStacking(Wrapper[Any, Any, Any, Any]):
-    """Shows the last observations together; the newest comes last."""
+    """Shows the last observations together, the newest last; of a Dict its Boxes, and the mask as it is."""
 
     def __init__(self, env: AnyEnv, config: ObservationStackingConfig) -> None:
         super().__init__(env)
         self._n = config.n_observations
-        self.observation_space = _stacked_space(env.observation_space, env.action_space, self._n)
-        self._stack: NDArray[Any] = np.zeros(0)
+        self._keys = _stacked_keys(env.observation_space, env.action_space)
+        self.observation_space = _stacked_space(env.observation_space, self._keys, self._n)
+        self._stacks: dict[str, NDArray[Any]] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Starts an episode with its first observation repeated."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._stack = np.repeat(np.asarray(observation)[None], self._n, axis=0)
-        return self._stack.copy(), info
+        parts = _parts_of(observation, self._keys)
+        self._stacks = {key: np.repeat(np.asarray(part)[None], self._n, axis=0) for key, part in parts.items()}
+        return _with_stacks(observation, self._stacks), info
 
     def step(self, action: Any) -> Any:
         """Steps the env."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._stack = np.concatenate((self._stack[1:], np.asarray(observation)[None]))
-        return self._stack.copy(), reward, terminated, truncated, info
+        parts = _parts_of(observation, self._keys)
+        self._stacks = {k: np.concatenate((self._stacks[k][1:], np.asarray(part)[None])) for k, part in parts.items()}
+        return _with_stacks(observation, self._stacks), reward, terminated, truncated, info
 
 
 class VectorObservationStacking(VectorWrapper[Any, Any, Any]):
@@ -47,31 +51,72 @@ class VectorObservationStacking(VectorWrapper[Any, Any, Any]):
     def __init__(self, env: AnyVectorEnv, config: ObservationStackingConfig) -> None:
         super().__init__(env)
         self._n = config.n_observations
-        space = _stacked_space(env.single_observation_space, env.single_action_space, self._n)
+        self._keys = _stacked_keys(env.single_observation_space, env.single_action_space)
+        space = _stacked_space(env.single_observation_space, self._keys, self._n)
         self.single_observation_space = space
         self.observation_space = batch_space(space, env.num_envs)
-        self._stack = np.zeros((env.num_envs, *space.shape), space.dtype)
+        self._stacks: dict[str, NDArray[Any]] = {}
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         """Resets the chosen envs; their first observations are repeated."""
         observation, info = self.env.reset(seed=seed, options=options)
         mask = reset_mask(self.env, options)
-        self._stack[mask] = observation[mask][:, None]
-        return self._stack.copy(), info
+        for key, part in _parts_of(observation, self._keys).items():
+            if key not in self._stacks:
+                self._stacks[key] = np.repeat(np.zeros_like(part)[:, None], self._n, axis=1)
+            self._stacks[key][mask] = part[mask][:, None]
+        return _with_stacks(observation, self._stacks), info
 
     def step(self, actions: Any) -> Any:
         """Steps the envs."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
-        self._stack = np.concatenate((self._stack[:, 1:], observation[:, None]), axis=1)
-        return self._stack.copy(), reward, terminated, truncated, info
+        parts = _parts_of(observation, self._keys)
+        self._stacks = {k: np.concatenate((self._stacks[k][:, 1:], part[:, None]), axis=1) for k, part in parts.items()}
+        return _with_stacks(observation, self._stacks), reward, terminated, truncated, info
 
 
-def _stacked_space(space: spaces.Space[Any], action_space: spaces.Space[Any], n: int) -> spaces.Box:
-    if not isinstance(space, spaces.Box):
-        what = "a structured env" if is_structured(space, action_space) else str(space)
-        raise UserError(f"wrapper observation_stacking stacks a single Box, and the observations here are {what}.")
-    low, high = (np.repeat(bound[None], n, axis=0) for bound in (space.low, space.high))
-    return spaces.Box(low, high, dtype=space.dtype)
+PLAIN = ""
+"""Key of an observation that is no Dict."""
+
+
+def _stacked_keys(space: spaces.Space[Any], action_space: spaces.Space[Any]) -> list[str]:
+    """The Boxes that are stacked.
+
+    Raises:
+        UserError: If there is none, or the env is structured.
+    """
+    if isinstance(space, spaces.Box):
+        return [PLAIN]
+    if isinstance(space, spaces.Dict) and not is_structured(space, action_space):
+        keys = [key for key, part in space.spaces.items() if isinstance(part, spaces.Box) and key != ACTION_MASK]
+        if keys:
+            return keys
+    what = "a structured env" if is_structured(space, action_space) else str(space)
+    raise UserError(
+        f"wrapper observation_stacking stacks Boxes, alone or in a Dict, and the observations here are {what}."
+    )
+
+
+def _stacked_space(space: spaces.Space[Any], keys: list[str], n: int) -> spaces.Space[Any]:
+    def stacked(box: spaces.Space[Any]) -> spaces.Box:
+        assert isinstance(box, spaces.Box)
+        low, high = (np.repeat(bound[None], n, axis=0) for bound in (box.low, box.high))
+        return spaces.Box(low, high, dtype=box.dtype)
+
+    if not isinstance(space, spaces.Dict):
+        return stacked(space)
+    return spaces.Dict([(key, stacked(part) if key in keys else part) for key, part in space.spaces.items()])
+
+
+def _parts_of(observation: Any, keys: list[str]) -> dict[str, Any]:
+    return {PLAIN: observation} if keys == [PLAIN] else {key: observation[key] for key in keys}
+
+
+def _with_stacks(observation: Any, stacks: dict[str, NDArray[Any]]) -> Any:
+    """The observation with its Boxes replaced by copies of their stacks."""
+    if list(stacks) == [PLAIN]:
+        return stacks[PLAIN].copy()
+    return {**observation, **{key: stack.copy() for key, stack in stacks.items()}}
 
 
 class MaskFromInfo(Wrapper[Any, Any, Any, Any]):
