@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from maze_core.build import BuiltRun, EnvFactory, build_run
+from maze_core.build import BuiltRun, build_run
 from maze_core.config import ConfigRequest, configure
 from maze_core.config.overrides import Item, items_of_mapping, read_items
+from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
 from maze_core.pictures import network_pictures
 from maze_core.protocols import RunInfo, RunSummary, Trainer

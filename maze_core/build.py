@@ -7,115 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import torch
-from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 from torch import nn
 
 from maze_core.config import Configured
 from maze_core.enums import BoxDistribution
-from maze_core.errors import EnvFaultError, MazeError, NothingUsableError, UserError
+from maze_core.env_factory import EnvFactory
+from maze_core.errors import NothingUsableError, UserError
 from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
 from maze_core.registry import Registry
-from maze_core.rl.actors import Actors, is_structured
+from maze_core.rl.actors import Actors
 from maze_core.rl.kernels import Kernel, make_kernel
 from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import Policy, take_weights
 from maze_core.rl.streams import Streams
-from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, check_vector_env
+from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv
 from maze_core.run_config import PerActorConfig, TrainingConfig
-from maze_core.specs import Build, EnvSpec, ModelSpec, WrapperSpec, resolve_build
-
-
-class EnvFactory:
-    """Makes envs, wrapped as configured, one at a time or many at once.
-
-    Args:
-        spec: The env.
-        config: Its options.
-        wrappers: Wrappers with their options, the first innermost.
-    """
-
-    def __init__(self, spec: EnvSpec, config: Any, wrappers: list[tuple[WrapperSpec, Any]]) -> None:
-        self.spec, self.config, self.wrappers = spec, config, wrappers
-
-    def __call__(self, training: bool = True) -> gymnasium.Env[Any, Any]:
-        """Builds one env.
-
-        Args:
-            training: False leaves out the wrappers that only shape what is learned from.
-
-        Raises:
-            EnvFaultError: If its constructor or that of a wrapper raises.
-            UserError: If a Gymnasium wrapper would count the sub-steps of a structured env.
-        """
-        return self._scalar(self._wrappers(training))
-
-    def _scalar(self, wrappers: list[tuple[WrapperSpec, Any]]) -> gymnasium.Env[Any, Any]:
-        env = self._guarded(self.spec, self.spec.build, self.config)
-        for spec, config in wrappers:
-            env = self._guarded(spec, spec.build, env, config)
-        _refuse_counting_wrappers(env, self.spec.name)
-        return env  # type: ignore[no-any-return]
-
-    def _wrappers(self, training: bool) -> list[tuple[WrapperSpec, Any]]:
-        return [(spec, config) for spec, config in self.wrappers if training or not spec.training_only]
-
-    def _guarded(self, spec: EnvSpec | WrapperSpec, build: Build, *args: Any) -> Any:
-        function = resolve_build(build)
-        try:
-            return function(*args)
-        except MazeError:
-            raise
-        except Exception as error:
-            raise EnvFaultError(
-                f"{spec.kind} {spec.name!r} raised {type(error).__name__} in its constructor: {error}"
-            ) from error
-
-    def vector(self, num_envs: int, training: bool = True) -> AnyVectorEnv:
-        """Builds `num_envs` copies: the env's own vector form where it and all wrappers have one."""
-        wrappers = self._wrappers(training)
-        if self.spec.build_vector is not None and all(spec.build_vector for spec, _ in wrappers):
-            env = self._guarded(self.spec, self.spec.build_vector, self.config, num_envs)
-            if env is not None:
-                for spec, config in wrappers:
-                    assert spec.build_vector is not None
-                    env = self._guarded(spec, spec.build_vector, env, config)
-                return check_vector_env(env, self.spec.name)
-        last_scalar = max((i for i, (spec, _) in enumerate(wrappers, 1) if spec.build_vector is None), default=0)
-        _refuse_separate_states(wrappers, last_scalar)
-        built: AnyVectorEnv = InProcessVectorEnv(lambda: self._scalar(wrappers[:last_scalar]), num_envs)
-        for spec, config in wrappers[last_scalar:]:  # what they learn is then shared by all copies
-            assert spec.build_vector is not None
-            built = self._guarded(spec, spec.build_vector, built, config)
-        return built
-
-
-def _refuse_separate_states(wrappers: list[tuple[WrapperSpec, Any]], last_scalar: int) -> None:
-    """A wrapper around each copy would learn for that copy alone."""
-    inner = [spec for spec, _ in wrappers[:last_scalar]]
-    shared = [spec.name for spec in inner if spec.shares_state]
-    if shared:
-        rest = [spec.name for spec in inner if not spec.shares_state]
-        works = ",".join([*rest, *shared, *(spec.name for spec, _ in wrappers[last_scalar:])])
-        raise UserError(
-            f"wrapper {shared[0]} learns from all copies of the env together, so {inner[-1].name}, which wraps each "
-            f"copy, cannot come after it. Use wrappers={works}."
-        )
-
-
-def _refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:
-    """Gymnasium's own wrappers count each sub-step of a structured env as a step."""
-    if not is_structured(env.observation_space, env.action_space):
-        return
-    inner: Any = env
-    while isinstance(inner, gymnasium.Wrapper):
-        if isinstance(inner, (TimeLimit, RecordEpisodeStatistics)):
-            raise UserError(
-                f"env {name!r} is structured, and Gymnasium's {type(inner).__name__} around it counts sub-steps. "
-                "Put the limit into the env itself (no max_episode_steps in its registration)."
-            )
-        inner = inner.env
+from maze_core.specs import EnvSpec, ModelSpec, WrapperSpec, resolve_build
 
 
 class RunWorkspace:

@@ -5,7 +5,7 @@ import pytest
 from support.build import env_factory, gym_factory, registry
 from support.envs import CountdownEnv, TwoStepEnv
 
-from maze_core.build import EnvFactory
+from maze_core.env_factory import EnvFactory
 from maze_core.rl import InProcessVectorEnv
 from maze_core.rl.episodes import EPISODE_EVENTS
 from maze_core.specs import resolve_build

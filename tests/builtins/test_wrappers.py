@@ -7,7 +7,6 @@ from gymnasium import spaces
 from support.build import env_factory, make_trainer, registry
 from support.envs import CountdownEnv, TwoStepEnv
 
-from maze_core.build import EnvFactory
 from maze_core.builtins.config import (
     ActionRepeatConfig,
     MonitoringConfig,
@@ -20,6 +19,7 @@ from maze_core.builtins.config import (
 from maze_core.builtins.wrappers.monitoring import VectorMonitoring
 from maze_core.builtins.wrappers.observations import VectorObservationStacking
 from maze_core.builtins.wrappers.steps import VectorActionRepeat
+from maze_core.env_factory import EnvFactory
 from maze_core.errors import ConfigError, EnvFaultError, UserError
 from maze_core.rl import InProcessVectorEnv
 from maze_core.rl.episodes import EPISODE_EVENTS

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from support.build import env_factory, make_trainer, registry
 from support.envs import CountdownEnv
 
-from maze_core.build import EnvFactory
+from maze_core.env_factory import EnvFactory
 from maze_core.errors import EnvFaultError, PluginError
 from maze_core.rl import Actors, InProcessVectorEnv, run_episodes
 from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
