@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from maze_core.config import ConfigRequest, configure
 from maze_core.config.overrides import Item, items_of_mapping, read_items
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
+from maze_core.field_docs import as_text
 from maze_core.pictures import network_pictures
 from maze_core.protocols import RunInfo, RunSummary, Trainer
 from maze_core.registry import LIST_GROUPS, load_registry
@@ -105,7 +107,8 @@ class RunContext:
         if silent and "console" in self._configured.config.callbacks:
             self._configured.config.callbacks["console"].terminal = False
         self._overrides = [item.text for item in items]
-        self._command = _command(config_name, directories, plugins, local_plugins, self._overrides)
+        self._command_of = partial(_command, config_name, directories, plugins, local_plugins)
+        self._repeated = [item.text for item in items if item.key not in ("run_dir", "input_dir")]
         self._closed = False
         self._built: BuiltRun | None = None
         self._loop: TrainingLoop | None = None
@@ -136,13 +139,15 @@ class RunContext:
         text = self._configured.to_yaml()
         directory.write_text("config.yaml", text)
         directory.write_text("overrides.txt", "".join(f"{override}\n" for override in self._overrides))
-        directory.write_text("command.txt", self._command + "\n")
+        command = self._command_of(self._overrides)
+        directory.write_text("command.txt", command + "\n")
         versions = {plugin.name: plugin.version for plugin in self.registry.plugins if not plugin.error}
         assert config.seed is not None
         directory.write_text("environment.json", environment(versions, config.seed))
         pictures = draw_networks({"policy": built.policy}, directory)
         data = self._configured.to_data()
-        info = RunInfo(directory.path, text, self._command, built.notes, config.runner.n_epochs, data, pictures)
+        again = self._command_of([*self._repeated, f"input_dir={as_text(str(directory.path))}"])
+        info = RunInfo(directory.path, text, command, built.notes, config.runner.n_epochs, data, pictures, again)
         for callback in built.callbacks:
             callback.on_run_start(info)
         self._sample_statistics(built, directory)

@@ -71,8 +71,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def summary_lines(summary: RunSummary) -> list[str]:
-    """What came out, where it is, and what to run next."""
+def summary_lines(summary: RunSummary, next_command: str) -> list[str]:
+    """What came out, where it is, and what to run next.
+
+    Args:
+        summary: The run at its end.
+        next_command: How to start another run like it from its weights.
+    """
     lines = [f"Run ended: {summary.stop_reason}."]
     if summary.best_reward is not None and summary.best_epoch is not None:
         lines.append(f"Best evaluation: {summary.best_reward:.3f} in iteration {summary.best_epoch}.")
@@ -86,7 +91,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
         f"Curves:  tensorboard --logdir {directory}",
-        f"Go on from these weights:  maze train input_dir={directory} ...",
+        f"Go on from these weights:  {next_command}",
     ]
     return lines
 

@@ -120,6 +120,7 @@ class RunInfo:
         n_epochs: Most epochs, or None.
         config: The same configuration as plain data.
         pictures: PNG files of the networks, by name.
+        next_command: How to start another run like this one from its weights.
     """
 
     directory: Path
@@ -129,6 +130,7 @@ class RunInfo:
     n_epochs: int | None
     config: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    next_command: str = ""
 
 
 @dataclass(frozen=True)

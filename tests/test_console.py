@@ -118,18 +118,20 @@ def test_progress_without_training_time_yet_has_no_rate() -> None:
 
 def test_the_summary_says_what_came_out_and_what_to_do_next() -> None:
     final = make_report(rewards(mean=480.0, std=12.5, episode_count=20.0), stage="final_eval")
-    assert summary_lines(RunSummary("solved", final, 490.0, 7, Path("outputs/x"))) == [
+    assert summary_lines(
+        RunSummary("solved", final, 490.0, 7, Path("outputs/x")), "maze train input_dir=outputs/x"
+    ) == [
         "Run ended: solved.",
         "Best evaluation: 490.000 in iteration 7.",
         "Final evaluation of the best policy: 480.000 ± 12.500 over 20 new episodes.",
         "Results: outputs/x  (best weights state_dict.pt, last ones final_state_dict.pt)",
         "Curves:  tensorboard --logdir outputs/x",
-        "Go on from these weights:  maze train input_dir=outputs/x ...",
+        "Go on from these weights:  maze train input_dir=outputs/x",
     ]
 
 
 def test_the_summary_of_an_interrupted_run_has_no_final_evaluation() -> None:
-    lines = summary_lines(RunSummary("interrupted by SIGINT", None, None, None, Path("x"), 2))
+    lines = summary_lines(RunSummary("interrupted by SIGINT", None, None, None, Path("x"), 2), "")
     assert lines[:2] == [
         "Run ended: interrupted by SIGINT.",
         "Results: x  (best weights state_dict.pt, last ones final_state_dict.pt)",
@@ -137,7 +139,7 @@ def test_the_summary_of_an_interrupted_run_has_no_final_evaluation() -> None:
 
 
 def test_commands_with_a_path_can_be_typed_as_they_are() -> None:
-    lines = summary_lines(RunSummary("done", None, None, None, Path("my runs/x")))
+    lines = summary_lines(RunSummary("done", None, None, None, Path("my runs/x")), "")
     assert any(line.endswith("tensorboard --logdir 'my runs/x'") for line in lines)
 
 

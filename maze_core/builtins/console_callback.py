@@ -20,12 +20,13 @@ class ConsoleCallback(Callback):
         self._out = console.Output(config.terminal)
         self._log: IO[str] | None = None
         self._n_epochs: int | None = None
+        self._next_command = ""
 
     def on_run_start(self, run: RunInfo) -> None:
         """Prints the configuration and what the user should know."""
         self._log = (run.directory / "log.txt").open("w", encoding="utf-8")
         self._out.open_log(self._log)
-        self._n_epochs = run.n_epochs
+        self._n_epochs, self._next_command = run.n_epochs, run.next_command
         self._out.yaml(run.config_yaml.rstrip())
         self._out.line(f"Run directory: {run.directory}")
         for note in run.notes:
@@ -48,7 +49,7 @@ class ConsoleCallback(Callback):
         """Prints what came out and what to run next."""
         self._out.end_progress()
         self._out.line("")
-        for line in console.summary_lines(summary):
+        for line in console.summary_lines(summary, self._next_command):
             self._out.line(line)
 
     def close(self) -> None:

@@ -50,18 +50,21 @@ class RunDirectory:
             StorageError: If it cannot be made.
         """
         path = None if requested is None else Path(requested).expanduser()
+        taken = UserError(
+            f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory; "
+            f"to start from the weights of that run, use input_dir={requested}."
+        )
         if path is not None and path.exists():
-            raise UserError(
-                f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory; "
-                f"to start from the weights of that run, use input_dir={requested}."
-            )
+            raise taken
         try:
             if path is None:
                 return RunDirectory(_new_below(Path("outputs") / name))
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir()  # fails if another process was quicker
+            path.mkdir()
             return RunDirectory(path)
         except OSError as error:
+            if isinstance(error, FileExistsError) and path is not None and path.is_dir():
+                raise taken from None  # another process was quicker
             where = path or Path("outputs").absolute()
             reason = f"{error.filename!r} is no directory" if isinstance(error, FileExistsError) else error.strerror
             message = f"the run directory cannot be made: {where}: {reason}. Name another place with run_dir=<path>."

@@ -204,7 +204,8 @@ def test_the_console_shows_configuration_statistics_and_what_to_do_next() -> Non
         "    1|final_eval            BaseEnvEvents",
         "Results: run ",
         "tensorboard --logdir run",
-        "maze train input_dir=run",
+        "Go on from these weights:  maze train runner.n_epochs=1",
+        " input_dir=run\n",
     ):
         assert part in text
 
@@ -279,6 +280,17 @@ def test_input_dir_of_another_network_is_refused_even_if_some_weights_would_fit(
     assert result.exit_code == 6
     assert "input_dir=run holds the weights of another network" in result.stderr
     assert not (workdir / "next").exists()
+
+
+def test_the_command_that_a_run_ends_with_goes_on_from_its_weights(workdir: Path) -> None:
+    other = ("env.name=Pendulum-v1", "wrappers=vector_obs")  # neither is the default
+    text = run_cli("train", *SMALL, *other, "run_dir='my runs/first'").stdout
+    command = next(line for line in text.splitlines() if line.startswith("Go on from these weights:")).partition(":")[2]
+    words = shlex.split(command)
+    assert words[:2] == ["maze", "train"]
+    result = run_cli(*words[1:])
+    assert result.exit_code == 0, result.stderr
+    assert "input_dir=my runs/first: took over all" in result.stdout
 
 
 # Several runs

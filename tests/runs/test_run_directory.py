@@ -109,3 +109,13 @@ def test_the_environment_is_recorded_outside_a_git_repository_too() -> None:
     record = json.loads(environment({"p": "1.0"}, 3))
     assert (record["plugins"], record["seed"], record["git_revision"]) == ({"p": "1.0"}, 3, None)
     assert datetime.datetime.fromisoformat(record["created"]).tzinfo is not None
+
+
+def test_of_two_processes_that_want_one_directory_the_slower_is_told(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked before the quicker one made it."""
+    (workdir / "run").mkdir()
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(UserError, match="run_dir=run exists already"):
+        RunDirectory.create("run", "name")

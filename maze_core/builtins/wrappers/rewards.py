@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class RewardClipping(TransformReward[Any, Any]):
         super().__init__(env, lambda reward: min(max(float(reward), config.low), config.high))
 
 
-class _VectorReward(VectorWrapper[Any, Any, Any]):
+class _VectorReward(VectorWrapper[Any, Any, Any], ABC):
     """Base of wrappers that change the rewards of envs that are not idle."""
 
     def __init__(self, env: AnyVectorEnv) -> None:
@@ -57,9 +58,9 @@ class _VectorReward(VectorWrapper[Any, Any, Any]):
         self._live &= ~ended
         return observation, reward, terminated, truncated, info
 
+    @abstractmethod
     def changed(self, reward: NDArray[Any], ended: NDArray[np.bool_]) -> NDArray[Any]:
         """The changed rewards, [B]; those of idle envs do not matter."""
-        raise NotImplementedError
 
 
 class VectorRewardScaling(_VectorReward):
