@@ -8,21 +8,16 @@ import argparse
 import json
 import math
 import os
-import platform
-import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-BENCH_PYTHON = HERE.parent / ".venv-bench" / "bin" / "python"
+from common import BENCH_PYTHON, HERE, Run, bar, processor, rate, run_process, short, spread, table, versions
+
 PACKAGES = ("numpy", "torch", "gymnasium", "evotorch")
 POPULATION = 200
 HYPER_PARAMETERS = {"noise_stddev": 0.1, "lr": 0.1, "l2_penalty": 0.005}
@@ -34,9 +29,6 @@ LEGEND = """\
 - evals/s: candidates evaluated (one episode each) per second. "Until solved" stops there, as peers do.
 - EvoTorch: PGPE with ClipUp and normalised observations, as in its CartPole-v1 example; raw obs. = without
   normalisation, like Maze and the plain loop. Two actors use both cores. Its envs are not seeded."""
-
-Run = dict[str, Any]
-"""One run: `contender`, `seed`, and the figures that the child printed, or `error` and `hint` instead."""
 
 
 @dataclass(frozen=True)
@@ -112,27 +104,10 @@ def run_ours(mode: str, seed: int) -> Run:
     }
 
 
-def pin(n_cores: int) -> Callable[[], None] | None:
-    """Return what pins a child to the last `n_cores` cores, or None where the system cannot."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    cores = sorted(os.sched_getaffinity(0))[-n_cores:]
-    return lambda: os.sched_setaffinity(0, cores)
-
-
 def run_child(contender: Contender, seed: int) -> Run:
     """Run one contender once, in a process of its own."""
-    run: Run = {"contender": contender.key, "seed": seed}
-    if not Path(contender.command[0]).exists():
-        return run | {"error": "not run", "hint": "make bench-install"}
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    options: Run = {"env": os.environ | threads, "preexec_fn": pin(contender.n_cores)}
-    child = subprocess.run([*contender.command, "--seed", str(seed)], capture_output=True, text=True, **options)
-    figures = re.findall(r'^{"env_steps".*', child.stdout, re.MULTILINE)
-    if child.returncode or not figures:
-        print(child.stderr, file=sys.stderr)
-        return run | {"error": "failed", "hint": f"exit code {child.returncode}"}
-    return {**run, **json.loads(figures[-1])}
+    figures = run_process([*contender.command, "--seed", str(seed)], n_cores=contender.n_cores)
+    return {"contender": contender.key, "seed": seed} | figures
 
 
 def run_all(chosen: list[Contender], repeats: int, seeds: int) -> list[Run]:
@@ -149,36 +124,6 @@ def run_all(chosen: list[Contender], repeats: int, seeds: int) -> list[Run]:
     return runs
 
 
-def rate(run: Run) -> float:
-    """Return the env steps per second of training."""
-    return float(run["env_steps"] / run["train_s"])
-
-
-def short(value: float) -> str:
-    """Write a figure with about three digits: 1.23, 12.3, 12.3k, 123k."""
-    if math.isinf(value):
-        return "never"
-    if value >= 1000:
-        return short(value / 1000) + "k"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def spread(values: list[float]) -> str:
-    """Write the median and the range of some figures."""
-    return f"{short(median(values))} ({short(min(values))}..{short(max(values))})"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Write a Markdown table whose columns line up; the first is left-aligned, the others right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = []
-    for first, *others in [header, rule, *rows]:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append(f"| {' | '.join([first.ljust(widths[0]), *cells])} |")
-    return "\n".join(lines)
-
-
 def figures_row(contender: Contender, runs: list[Run]) -> list[str]:
     """Write one contender's row: cores, env steps/s, evals/s, training s, generations, solved."""
     done = [run for run in runs if "error" not in run]
@@ -193,15 +138,6 @@ def figures_row(contender: Contender, runs: list[Run]) -> list[str]:
         f"{median(run['generations'] for run in done):.0f}",
         "" if contender.key in ("ours-30", "ours-bare") else f"{sum(run['solved'] for run in done)}/{len(done)}",
     ]
-
-
-def bar(name: str, value: float | None, needed: float, *, unit: str = "", at_most: bool = False) -> list[str]:
-    """Write one row of the bars: what was measured (None: nothing), what is needed, the verdict."""
-    limit = f"{'<=' if at_most else '>='} {short(needed)}{unit}"
-    if value is None:
-        return [name, "not run", limit, "-"]
-    passed = value <= needed if at_most else value >= needed
-    return [name, f"{short(value)}{unit}", limit, "pass" if passed else "FAIL"]
 
 
 def bars(done: list[Run], repeats: int) -> list[list[str]]:
@@ -240,23 +176,6 @@ def bars(done: list[Run], repeats: int) -> list[list[str]]:
     ]
 
 
-def versions(python: Path | str) -> str:
-    """Return the versions of Python and of the packages that matter, as the interpreter `python` sees them."""
-    code = (
-        "import importlib.metadata as m, platform\n"
-        f"known = [f'{{d.name}} {{d.version}}' for d in m.distributions() if d.name in {PACKAGES}]\n"
-        "print(', '.join(['Python ' + platform.python_version(), *sorted(known)]))"
-    )
-    return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def processor() -> str:
-    """Return the model of the CPU and the number of its cores."""
-    info = Path("/proc/cpuinfo")
-    models = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return f"{(models or [platform.machine()])[0]}, {os.cpu_count()} cores"
-
-
 def print_report(chosen: list[Contender], runs: list[Run], about: dict[str, str], repeats: int) -> None:
     """Print the figures, the bars, and what they mean."""
     print("# Evolution strategies on CartPole-v1\n")
@@ -291,9 +210,9 @@ def main() -> None:
     chosen = [contender for contender in everyone if not contender.key.startswith(tuple(options.skip))]
     about = {"date": date.today().isoformat(), "processor": processor()}
     about["load before the start"] = f"{os.getloadavg()[0]:.1f} (near 0, or the figures mean little)"
-    about["versions"] = versions(sys.executable)
+    about["versions"] = versions(sys.executable, PACKAGES)
     if BENCH_PYTHON.exists():
-        about["versions, EvoTorch"] = versions(BENCH_PYTHON)
+        about["versions, EvoTorch"] = versions(BENCH_PYTHON, PACKAGES)
     runs = run_all(chosen, options.repeats, options.seeds)
     print_report(chosen, runs, about, options.repeats)
     if options.json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from maze_core.enums import Activation, BoxDistribution
+from maze_core.enums import Activation, BoxDistribution, Schedule
 from maze_core.errors import (
     ConfigError,
     EnvFaultError,
@@ -36,6 +36,7 @@ from maze_core.run_config import EvaluationConfig, RunnerConfig
 from maze_core.specs import (
     API_VERSION,
     CallbackSpec,
+    CriticSpec,
     EnvSpec,
     ModelSpec,
     PolicySpec,
@@ -48,10 +49,10 @@ if TYPE_CHECKING:
     from maze_core.api import RunContext
 
 __all__ = [
-    "API_VERSION", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError",
+    "API_VERSION", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "CriticSpec",
     "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "MazeError", "ModelSpec", "NonFiniteError",
     "NothingUsableError", "PluginError", "PolicySpec", "RunContext", "RunInfo", "RunSummary", "Runner",
-    "RunnerConfig", "RunnerSpec", "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError",
+    "RunnerConfig", "RunnerSpec", "Schedule", "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError",
     "Workspace", "WrapperSpec", "did_you_mean", "hookimpl", "require",
 ]  # fmt: skip
 

@@ -51,6 +51,7 @@ class RunContext:
         env: The environment.
         wrappers: Env wrappers, the first innermost.
         model: The policy's network.
+        critic: What has a value, for algorithms that learn values.
         algorithm: The training algorithm.
         runner: Where it executes, and when it ends.
         callbacks: What is told about the run; an empty list for nothing.
@@ -78,6 +79,7 @@ class RunContext:
         env: Choice = None,
         wrappers: Choice = None,
         model: Choice = None,
+        critic: Choice = None,
         algorithm: Choice = None,
         runner: Choice = None,
         callbacks: Choice = None,
@@ -94,7 +96,7 @@ class RunContext:
     ) -> None:
         groups = {
             "experiment": experiment, "env": env, "wrappers": wrappers, "model": model,
-            "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
+            "critic": critic, "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
         }  # fmt: skip
         fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
         items = _all_items(groups, {key: value for key, value in fields.items() if value is not None}, overrides)

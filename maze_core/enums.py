@@ -24,3 +24,26 @@ class NormalizationMethod(Enum):
 
     mean_std = "mean_std"
     range = "range"
+
+
+class Schedule(Enum):
+    """How a value changes over a run: not at all, or linearly to zero at the end of the budget."""
+
+    constant = "constant"
+    linear = "linear"
+
+
+class KernelChoice(Enum):
+    """What computes the networks: the fastest that fits them, or torch in any case."""
+
+    auto = "auto"
+    autograd = "autograd"
+
+
+class CriticKind(Enum):
+    """What has a value: an env step, each sub-step, each sub-step by the policy's own network, or nothing."""
+
+    shared = "shared"
+    per_sub_step = "per_sub_step"
+    shared_embedding = "shared_embedding"
+    none = "none"

@@ -21,6 +21,7 @@ import pluggy
 
 from maze_core.specs import (
     CallbackSpec,
+    CriticSpec,
     EnvSpec,
     ModelSpec,
     PolicySpec,
@@ -53,6 +54,11 @@ def maze_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
+def maze_critics() -> Iterable[CriticSpec]:  # type: ignore[empty-body]
+    """Estimates of values, selected by ``critic=``."""
+
+
+@hookspec
 def maze_trainers() -> Iterable[TrainerSpec]:  # type: ignore[empty-body]
     """Training algorithms, selected by ``algorithm=``."""
 
@@ -76,6 +82,7 @@ HOOKS: dict[str, type[Spec]] = {
     "maze_envs": EnvSpec,
     "maze_wrappers": WrapperSpec,
     "maze_models": ModelSpec,
+    "maze_critics": CriticSpec,
     "maze_trainers": TrainerSpec,
     "maze_runners": RunnerSpec,
     "maze_policies": PolicySpec,

@@ -65,10 +65,12 @@ class TrainingJob:
 
     Args:
         actors: The env's actors.
-        kernel: Computes the policy, ``kernel.policy``.
+        kernel: Computes the policy, ``kernel.policy``, and the critic of an actor-critic algorithm.
         runner: Executes work.
         streams: Random streams of the run.
         make_vector_env: ``(n_envs) ->`` a new vector env for training, wrapped as configured.
+        n_epochs: Most epochs of the run, or None.
+        total_env_steps: Most env steps of the run, or None.
     """
 
     actors: Actors
@@ -76,6 +78,14 @@ class TrainingJob:
     runner: Runner
     streams: Streams
     make_vector_env: Callable[[int], AnyVectorEnv]
+    n_epochs: int | None = None
+    total_env_steps: int | None = None
+
+    def horizon(self, epoch_length: int, env_steps_per_update: int) -> int | None:
+        """Most updates that the run's budget allows; None without a budget."""
+        by_epochs = None if self.n_epochs is None else self.n_epochs * epoch_length
+        by_steps = None if self.total_env_steps is None else -(-self.total_env_steps // env_steps_per_update)
+        return min((limit for limit in (by_epochs, by_steps) if limit is not None), default=None)
 
 
 class Trainer(Protocol):

@@ -12,6 +12,8 @@ from maze_core.specs import SPEC_TYPES, Spec
 INSTALL_HINTS = {
     ("env", "gym_env"): "maze-gym-env",
     ("algorithm", "es"): "maze-es",
+    ("algorithm", "ppo"): "maze-ppo",
+    ("algorithm", "a2c"): "maze-a2c",
     ("model", "flatten_concat"): "maze-perception",
     ("model", "vector_obs"): "maze-perception",
 }

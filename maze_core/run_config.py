@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from maze_core.enums import KernelChoice
 from maze_core.errors import require
 
 
@@ -49,6 +50,9 @@ class RunnerConfig:
 
     device: str = "cpu"
     """Where networks are computed: cpu, cuda, or cuda:N."""
+
+    kernel: KernelChoice = KernelChoice.auto
+    """What computes networks: auto (NumPy for dense layers on the CPU, else torch) or autograd (torch)."""
 
     def __post_init__(self) -> None:
         require(self, "n_epochs", self.n_epochs is None or self.n_epochs >= 1, "null or a whole number >= 1")
@@ -97,6 +101,9 @@ class TrainingConfig:
 
     model: Any = None
     """The network of the policy."""
+
+    critic: Any = None
+    """What has a value, for algorithms that learn values."""
 
     algorithm: Any = None
     """The training algorithm."""

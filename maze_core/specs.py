@@ -102,15 +102,38 @@ class ModelSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CriticSpec(Spec):
+    """What has a value: ``build(config, step_keys, make_model) -> maze_core.rl.Critic | None``.
+
+    ``step_keys`` are those of the env, the one that env steps begin with first; ``make_model(step_key)``
+    builds a network that puts out ``{"value": [B, 1]}``: the model that the config's field `model`
+    chose, or where that is None another copy of the policy's.
+
+    Args:
+        in_policy: True if the policy's networks are asked for the value, as one more output.
+    """
+
+    kind = "critic"
+    group = "critic"
+    in_policy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerSpec(Spec):
     """An algorithm: ``build(config, job: TrainingJob) -> Trainer``.
 
     If the config has a field `box_distribution` (`maze_core.BoxDistribution`), it decides how the
     outputs of networks become Box actions.
+
+    Args:
+        actor_critic: True if it samples actions and learns values: the policy then has the standard
+            deviations of its Gaussians among its weights, and `TrainingJob.critic` is what the group
+            `critic` chose.
     """
 
     kind = "algorithm"
     group = "algorithm"
+    actor_critic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +164,7 @@ class CallbackSpec(Spec):
 
 
 SPEC_TYPES: tuple[type[Spec], ...] = (
-    EnvSpec, WrapperSpec, ModelSpec, TrainerSpec, RunnerSpec, PolicySpec, CallbackSpec,
+    EnvSpec, WrapperSpec, ModelSpec, CriticSpec, TrainerSpec, RunnerSpec, PolicySpec, CallbackSpec,
 )  # fmt: skip
 
 

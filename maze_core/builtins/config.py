@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from maze_core.enums import NormalizationMethod
 from maze_core.errors import require
@@ -25,6 +26,32 @@ class LocalRunnerConfig(RunnerConfig):
 
     raw_errors: bool = False
     """Whether an error shows its traceback, for debugging one's own env or model."""
+
+
+@dataclass(kw_only=True)
+class SharedCriticConfig:
+    """One value for each env step, estimated from what its first sub-step observes."""
+
+    model: Any = None
+    """Its network, ``critic.model=<name>``; null is one like the policy's, with weights of its own."""
+
+
+@dataclass(kw_only=True)
+class PerSubStepCriticConfig:
+    """A value for each sub-step, estimated from what its actor observes."""
+
+    model: Any = None
+    """The network of each actor, ``critic.model=<name>``; null is one like the policy's."""
+
+
+@dataclass(kw_only=True)
+class SharedEmbeddingCriticConfig:
+    """A value for each sub-step, put out by the policy's own network."""
+
+
+@dataclass(kw_only=True)
+class NoCriticConfig:
+    """No values: advantages are whole returns."""
 
 
 @dataclass(kw_only=True)

@@ -11,19 +11,23 @@ from maze_core.builtins.config import (
     LocalRunnerConfig,
     MaskFromInfoConfig,
     MonitoringConfig,
+    NoCriticConfig,
     ObservationNormalizationConfig,
     ObservationStackingConfig,
+    PerSubStepCriticConfig,
     PixelPreparationConfig,
     RenderObservationConfig,
     ReturnNormalizationConfig,
     RewardClippingConfig,
     RewardScalingConfig,
+    SharedCriticConfig,
+    SharedEmbeddingCriticConfig,
     TensorBoardConfig,
     TimeLimitConfig,
 )
 from maze_core.hookspecs import hookimpl
 from maze_core.run_config import PerActorConfig
-from maze_core.specs import CallbackSpec, ModelSpec, RunnerSpec, WrapperSpec
+from maze_core.specs import CallbackSpec, CriticSpec, ModelSpec, RunnerSpec, WrapperSpec
 
 WRAPPERS = "maze_core.builtins.wrappers"
 
@@ -136,6 +140,36 @@ def maze_models() -> Iterator[ModelSpec]:
         summary="A model of its own for each actor of a structured env.",
         config=PerActorConfig,
         build="maze_core.builtins.models:per_actor",
+    )
+
+
+@hookimpl
+def maze_critics() -> Iterator[CriticSpec]:
+    """What has a value."""
+    yield CriticSpec(
+        name="shared",
+        summary="One value for each env step, from what its first sub-step observes (the default).",
+        config=SharedCriticConfig,
+        build="maze_core.builtins.critics:shared",
+    )
+    yield CriticSpec(
+        name="per_sub_step",
+        summary="A value for each sub-step, from what its actor observes.",
+        config=PerSubStepCriticConfig,
+        build="maze_core.builtins.critics:per_sub_step",
+    )
+    yield CriticSpec(
+        name="shared_embedding",
+        summary="A value for each sub-step, put out by the policy's own network.",
+        config=SharedEmbeddingCriticConfig,
+        build="maze_core.builtins.critics:shared_embedding",
+        in_policy=True,
+    )
+    yield CriticSpec(
+        name="none",
+        summary="No values: advantages are whole returns.",
+        config=NoCriticConfig,
+        build="maze_core.builtins.critics:none",
     )
 
 

@@ -1,20 +1,33 @@
 """Building blocks of reinforcement learning: pure functions and small classes, no plugin, no config."""
 
 from maze_core.rl.actors import FLAT, Actor, Actors, StructuredEnv, Turn
-from maze_core.rl.blocks import Dense, DenseModel, DenseSpec, concat_leaves, split_heads
-from maze_core.rl.distributions import ActionHeads
+from maze_core.rl.autograd_kernel import AutogradKernel
+from maze_core.rl.blocks import Dense, DenseModel, DenseSpec, concat_leaves, output_gains, split_heads
+from maze_core.rl.collector import Collector
+from maze_core.rl.critics import VALUE, Critic
+from maze_core.rl.dense_kernel import DenseKernel
 from maze_core.rl.episodes import EpisodeBatch, run_episodes
-from maze_core.rl.kernels import AutogradKernel, DenseKernel, Kernel, Population, make_kernel
+from maze_core.rl.heads import ActionHeads
+from maze_core.rl.kernel_choice import make_kernel
+from maze_core.rl.kernels import Derivatives, Kernel, Population, Samples
+from maze_core.rl.losses import ActorCriticLoss, clipped_surrogate, policy_gradient, squared_error
 from maze_core.rl.normalization import Moments, ObservationNormalization
+from maze_core.rl.parameters import FlatOptimizer, FlatParameters
 from maze_core.rl.policy import Policy, RandomPolicy, get_vector, set_vector
+from maze_core.rl.returns import explained_variance, generalized_advantages
+from maze_core.rl.rollouts import Experience, Rollout
+from maze_core.rl.schedules import check_horizon, scheduled
 from maze_core.rl.spaces import ObservationEncoder, flat_size
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
 
 __all__ = [
-    "FLAT", "ActionHeads", "Actor", "Actors", "AutogradKernel", "Dense",
-    "DenseKernel", "DenseModel", "DenseSpec", "EpisodeBatch", "InProcessVectorEnv", "Kernel",
-    "Moments", "ObservationNormalization",
-    "ObservationEncoder", "Policy", "Population", "RandomPolicy", "Streams", "StructuredEnv", "Turn", "concat_leaves",
-    "flat_size", "get_vector", "make_kernel", "reset_envs", "run_episodes", "set_vector", "split_heads",
+    "FLAT", "VALUE", "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "AutogradKernel", "Collector", "Critic",
+    "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Experience", "FlatOptimizer",
+    "FlatParameters",
+    "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder", "ObservationNormalization", "Policy",
+    "Population", "RandomPolicy", "Rollout", "Samples", "Streams", "StructuredEnv", "Turn", "check_horizon", "clipped_surrogate",
+    "concat_leaves", "explained_variance", "flat_size", "generalized_advantages", "get_vector", "make_kernel",
+    "output_gains", "policy_gradient", "reset_envs", "run_episodes", "scheduled", "set_vector", "split_heads",
+    "squared_error",
 ]  # fmt: skip

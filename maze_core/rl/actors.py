@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from maze_core.enums import BoxDistribution
 from maze_core.errors import EnvRowError, UserError
-from maze_core.rl.distributions import ActionHeads
+from maze_core.rl.heads import ActionHeads
 from maze_core.rl.spaces import ACTION_MASK, any_member, put_rows, repeat, take_rows
 
 FLAT = "substep_0"

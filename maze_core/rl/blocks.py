@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from maze_core.enums import Activation
+from maze_core.rl.critics import VALUE
 from maze_core.rl.spaces import leaves
 
 
@@ -47,17 +48,18 @@ class Dense(nn.Module):
     Args:
         sizes: Input size, hidden sizes, output size.
         activation: Non-linearity between the layers.
-        output_gain: Scale of the orthogonal initialisation of the last layer; a small one makes
-            the first policy nearly uniform (Andrychowicz et al. 2021, arXiv:2006.05990).
+        output_gains: Scale of the orthogonal initialisation of the last layer, one for each output.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: Activation, output_gain: float = 0.01) -> None:
+    def __init__(self, sizes: Sequence[int], activation: Activation, output_gains: Sequence[float]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.activation = activation
         for layer in self.linear_layers():
-            nn.init.orthogonal_(layer.weight, math.sqrt(2) if layer is not self.layers[-1] else output_gain)
+            nn.init.orthogonal_(layer.weight, math.sqrt(2) if layer is not self.layers[-1] else 1.0)
             nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.linear_layers()[-1].weight.mul_(torch.tensor(output_gains)[:, None])
 
     def linear_layers(self) -> list[nn.Linear]:
         """The layers from input to output."""
@@ -69,6 +71,14 @@ class Dense(nn.Module):
         for layer in self.layers[:-1]:
             inputs = function(layer(inputs))
         return self.layers[-1](inputs)  # type: ignore[no-any-return]
+
+
+def output_gains(output_sizes: Mapping[str, int]) -> list[float]:
+    """How large each output of a new network is to be: 0.01 for actions, 1 for a value.
+
+    Small gains make the first policy nearly uniform (Andrychowicz et al. 2021, arXiv:2006.05990).
+    """
+    return [1.0 if head == VALUE else 0.01 for head, size in output_sizes.items() for _ in range(size)]
 
 
 def concat_leaves(observation: Mapping[str, Any]) -> torch.Tensor:

@@ -1,102 +1,233 @@
-"""What the outputs of a network mean: one head for each part of an action space.
+"""Distributions of actions: what the numbers that a network puts out mean, and how they learn.
 
-A head reads one row of numbers per env (logits, or the mean of a Gaussian) and turns them into
-actions. Masks mirror the action space: an int8 array [B, n] for Discrete(n), [B, sum(nvec)] for
-MultiDiscrete, a Dict of them for Dict (for a Tuple a Dict keyed "0", "1", ...); heads that have
-none are left out.
+A *head* is the distribution of one part of an action space. It reads `size` outputs of each row
+(logits, or the mean of a Gaussian) and works on *raw* actions: `n_actions` numbers a row that are
+what was sampled, before they are shifted, squashed or clipped into the space.
+
+Everything is NumPy and serves every kernel: log-probabilities, entropies, and their derivatives with
+respect to the outputs are written here, once. Shapes: n rows, S outputs, K raw numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from maze_core.enums import BoxDistribution
 from maze_core.errors import UserError
 
-ACTION = "action"
-"""Name of the head of an action space that is neither Dict nor Tuple."""
+Array = NDArray[Any]
+"""Floating, [n, S] or [n, K]; computed in the precision that the outputs have."""
 
-Outputs = Mapping[str, NDArray[np.float32]]
-"""What a model returns: ``{head: [B, size]}``."""
+Gradient = Callable[[Array, Array | float], tuple[Array, Array | None]]
+"""From dL/d(log-probability) [n] and dL/d(entropy) [n] or one for all to dL/d(outputs) [n, S] and
+dL/d(logarithm of the standard deviation) [K], None where a head has none."""
+
+SMALLEST_EXPONENTIAL = 2.0**-24
+QUADRATURE_POINTS = 32
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How probable given actions are, and how that depends on the outputs.
+
+    Args:
+        log_probs: Logarithm of the probability or density of each row's action, [n].
+        entropies: Entropy of each row's distribution, [n].
+        gradient: Derivatives of a loss that depends on both.
+    """
+
+    log_probs: Array
+    entropies: Array
+    gradient: Gradient
 
 
 class Head(Protocol):
-    """One part of an action: how many network outputs it reads, and what they mean."""
+    """The distribution of one part of an action.
+
+    Attributes:
+        size: Outputs that it reads, S.
+        n_actions: Numbers of a raw action, K.
+        n_noise: Random numbers that a sample takes.
+        n_log_stds: Standard deviations that are learned besides the outputs.
+    """
 
     size: int
+    n_actions: int
+    n_noise: int
+    n_log_stds: int
 
-    def mode(self, outputs: NDArray[np.float32], mask: NDArray[np.int8] | None) -> NDArray[Any]:
-        """The most probable action of each row: outputs [B, size] -> actions [B, ...]."""
+    def mode(self, outputs: Array, mask: Array | None) -> Array:
+        """The most probable raw action of each row: [n, S] -> [n, K]."""
         ...
 
-    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
-        """Uniform valid actions of n rows (of an unbounded Box: standard normal), [n, ...]."""
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """What `sample` needs for a block of rows, [*shape, n_noise]."""
+        ...
+
+    def sample(self, outputs: Array, log_std: Array, noise: Array, mask: Array | None) -> Array:
+        """A raw action of each row, [n, K], from noise [n, n_noise]."""
+        ...
+
+    def evaluate(self, outputs: Array, log_std: Array, actions: Array, mask: Array | None) -> Evaluation:
+        """How probable raw actions [n, K] are."""
+        ...
+
+    def to_env(self, actions: Array) -> Array:
+        """Raw actions [n, K] as members of the space, [n, ...]."""
+        ...
+
+    def random(self, generator: np.random.Generator, n: int, mask: Array | None) -> Array:
+        """Uniform valid members of the space (of an unbounded Box: standard normal), [n, ...]."""
         ...
 
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """Rows whose mask [B, size] leaves no choice, [B]."""
+        """Rows whose mask [n, S] leaves no choice, [n]."""
         ...
 
 
 class CategoricalHead:
     """Independent choices, for Discrete (one choice) and MultiDiscrete (several).
 
+    Outputs are logits, those of one choice after those of another; raw actions count from 0.
+
     Args:
         space: The action space; `start` is respected.
     """
 
+    n_log_stds = 0
+
     def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete) -> None:
         single = isinstance(space, spaces.Discrete)
-        self._sizes = np.array([space.n]) if isinstance(space, spaces.Discrete) else space.nvec.ravel()
+        sizes = np.array([space.n]) if isinstance(space, spaces.Discrete) else space.nvec.ravel()
         self._starts = np.atleast_1d(np.asarray(space.start)).ravel()
-        self._ends = np.cumsum(self._sizes)
+        self._offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
         self._shape: tuple[int, ...] = () if single else tuple(space.shape or ())
         self._dtype = space.dtype
-        self.size = int(self._ends[-1])
+        self.size, self.n_actions = int(sizes.sum()), len(sizes)
+        self.n_noise = self.size
+        self._cell_shape = (len(sizes), int(sizes.max()))
+        self._filled = np.arange(sizes.max()) < sizes[:, None]  # [K, largest]: which cells are values of a choice
+        self._even = bool(self._filled.all())
+        self._columns = np.arange(len(sizes))
 
-    def mode(self, outputs: NDArray[np.float32], mask: NDArray[np.int8] | None) -> NDArray[Any]:
-        """The choice with the largest logit among those allowed."""
+    def _cells(self, outputs: Array, mask: Array | None) -> Array:
+        """Logits by choice and value, [n, K, largest choice]; -inf where there is no such value."""
         if mask is not None:
-            lowest = np.finfo(np.float32).min  # an allowed choice is never below a forbidden one
-            outputs = np.where(mask, np.maximum(outputs, lowest), -np.inf)
-        if len(self._sizes) == 1:
-            choices = outputs.argmax(axis=1)[:, None]
-        else:
-            parts = np.split(outputs, self._ends[:-1], axis=1)
-            choices = np.stack([part.argmax(axis=1) for part in parts], axis=1)
-        actions: NDArray[Any] = (choices + self._starts).astype(self._dtype, copy=False)
-        return actions.reshape(len(outputs), *self._shape)
+            lowest = np.finfo(outputs.dtype).min  # an allowed choice is never below a forbidden one
+            outputs = np.where(mask, np.maximum(outputs, lowest), -np.inf).astype(outputs.dtype, copy=False)
+        if self._even:
+            return outputs.reshape(len(outputs), *self._cell_shape)
+        cells = np.full((len(outputs), *self._cell_shape), -np.inf, outputs.dtype)
+        cells[:, self._filled] = outputs
+        return cells
 
-    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+    def mode(self, outputs: Array, mask: Array | None) -> Array:
+        """The value with the largest logit among those allowed."""
+        if self.n_actions == 1 and mask is None:
+            return outputs.argmax(axis=1)[:, None]
+        return self._cells(outputs, mask).argmax(axis=2)
+
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Standard Gumbel noise, cut off where it is rarer than one in 2**24."""
+        noise = generator.standard_exponential((*shape, self.n_noise), np.float32)
+        np.maximum(noise, SMALLEST_EXPONENTIAL, out=noise)
+        np.log(noise, out=noise)
+        return np.negative(noise, out=noise)
+
+    def sample(self, outputs: Array, log_std: Array, noise: Array, mask: Array | None) -> Array:
+        """The largest logit after Gumbel noise is a sample of the softmax."""
+        return self.mode(outputs + noise, mask)
+
+    def evaluate(self, outputs: Array, log_std: Array, actions: Array, mask: Array | None) -> Evaluation:
+        """Softmax over the allowed values of each choice; the choices' log-probabilities add up."""
+        cells = self._cells(outputs, mask)
+        rows, choices = np.arange(len(outputs))[:, None], actions.astype(np.intp)
+        log_p = cells - cells.max(axis=2, keepdims=True)
+        p = np.exp(log_p)
+        total = p.sum(axis=2, keepdims=True)
+        p /= total
+        log_p -= np.log(total)
+        log_probs = log_p[rows, self._columns, choices].sum(axis=1)
+        if mask is not None or not self._even:
+            np.copyto(log_p, 0.0, where=np.isneginf(log_p))  # 0 * log(0) counts as 0
+        entropies = -(p * log_p).sum(axis=2)  # [n, K]
+
+        def gradient(d_log_probs: Array, d_entropies: Array | float) -> tuple[Array, None]:
+            d_cells = p * -d_log_probs[:, None, None]
+            d_cells[rows, self._columns, choices] += d_log_probs[:, None]
+            if isinstance(d_entropies, np.ndarray):
+                d_entropies = d_entropies[:, None, None]
+            if not isinstance(d_entropies, float) or d_entropies != 0.0:
+                d_cells -= d_entropies * p * (log_p + entropies[:, :, None])
+            return (d_cells.reshape(outputs.shape) if self._even else d_cells[:, self._filled]), None
+
+        return Evaluation(log_probs, entropies.sum(axis=1), gradient)
+
+    def to_env(self, actions: Array) -> Array:
+        """Counts from `start` and has the shape and type of the space."""
+        values = actions.astype(self._dtype, copy=False) + self._starts
+        return values.astype(self._dtype, copy=False).reshape(len(actions), *self._shape)
+
+    def random(self, generator: np.random.Generator, n: int, mask: Array | None) -> Array:
         """Each allowed value with the same probability."""
-        return self.mode(generator.random((n, self.size), np.float32), mask)
+        return self.to_env(self.mode(generator.random((n, self.size), np.float32), mask))
 
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Rows in which some choice has no allowed value."""
-        offsets = np.concatenate(([0], self._ends[:-1]))
-        allowed = np.logical_or.reduceat(np.asarray(mask, bool), offsets, axis=1)
+        allowed = np.logical_or.reduceat(np.asarray(mask, bool), self._offsets, axis=1)
         return np.asarray(~allowed.all(axis=1))
 
 
 class BinaryHead:
-    """Independent yes-or-no decisions, for MultiBinary."""
+    """Independent yes-or-no decisions, for MultiBinary; outputs are the logits of yes."""
+
+    n_log_stds = 0
 
     def __init__(self, space: spaces.MultiBinary) -> None:
         self._shape, self._dtype = space.shape, space.dtype
-        self.size = int(np.prod(space.shape))
+        self.size = self.n_actions = self.n_noise = int(np.prod(space.shape))
 
-    def mode(self, outputs: NDArray[np.float32], mask: NDArray[np.int8] | None) -> NDArray[Any]:
+    def mode(self, outputs: Array, mask: Array | None) -> Array:
         """One where the logit is positive."""
-        return (outputs > 0).astype(self._dtype).reshape(len(outputs), *self._shape)
+        return outputs > 0
 
-    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Standard logistic noise, cut off where it is rarer than one in 2**24."""
+        uniform = generator.random((*shape, self.n_noise), np.float32)
+        np.clip(uniform, SMALLEST_EXPONENTIAL, 1 - SMALLEST_EXPONENTIAL, out=uniform)
+        return np.log(uniform / (1 - uniform))
+
+    def sample(self, outputs: Array, log_std: Array, noise: Array, mask: Array | None) -> Array:
+        """A logit plus logistic noise is positive with the logit's probability."""
+        return outputs + noise > 0
+
+    def evaluate(self, outputs: Array, log_std: Array, actions: Array, mask: Array | None) -> Evaluation:
+        """Bernoulli distributions whose log-probabilities add up."""
+        softplus = np.logaddexp(outputs, 0)  # -log P(0)
+        p = np.exp(outputs - softplus)
+        log_probs = (actions * outputs - softplus).sum(axis=1)
+        entropies = (softplus - p * outputs).sum(axis=1)
+
+        def gradient(d_log_probs: Array, d_entropies: Array | float) -> tuple[Array, None]:
+            d_entropies = d_entropies[:, None] if isinstance(d_entropies, np.ndarray) else d_entropies
+            return (actions - p) * d_log_probs[:, None] - d_entropies * outputs * p * (1 - p), None
+
+        return Evaluation(log_probs, entropies, gradient)
+
+    def to_env(self, actions: Array) -> Array:
+        """Zeros and ones in the shape of the space."""
+        return actions.astype(self._dtype).reshape(len(actions), *self._shape)
+
+    def random(self, generator: np.random.Generator, n: int, mask: Array | None) -> Array:
         """Zero and one with the same probability."""
-        return self.mode(generator.random((n, self.size), np.float32) - np.float32(0.5), mask)
+        return self.to_env(generator.random((n, self.size), np.float32) > 0.5)
 
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Never: MultiBinary has no mask."""
@@ -104,7 +235,10 @@ class BinaryHead:
 
 
 class GaussianHead:
-    """A Gaussian over a Box; `squashed` passes it through tanh into the bounds, else it is clipped.
+    """A diagonal Gaussian over a Box; outputs are its mean, raw actions what was drawn.
+
+    The plain form is clipped to the bounds on its way to the env, and learns from what was drawn.
+    `squashed` passes it through tanh into the bounds, and the density is that of the result.
 
     Raises:
         UserError: If `squashed` and a bound is infinite.
@@ -117,20 +251,60 @@ class GaussianHead:
                 "Use algorithm.box_distribution=gaussian."
             )
         self._space, self._squashed = space, squashed
-        self.size = int(np.prod(space.shape))
+        self.size = self.n_actions = self.n_noise = self.n_log_stds = int(np.prod(space.shape))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._half_range = (space.high.astype(np.float64) - space.low) / 2
+        points, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_POINTS)
+        self._points, self._weights = points, weights / weights.sum()
 
-    def mode(self, outputs: NDArray[np.float32], mask: NDArray[np.int8] | None) -> NDArray[Any]:
-        """The mean, within the bounds."""
+    def mode(self, outputs: Array, mask: Array | None) -> Array:
+        """The mean."""
+        return outputs
+
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Standard normal noise."""
+        return generator.standard_normal((*shape, self.n_noise), np.float32)
+
+    def sample(self, outputs: Array, log_std: Array, noise: Array, mask: Array | None) -> Array:
+        """Mean plus scaled noise."""
+        return outputs + noise * np.exp(log_std)
+
+    def evaluate(self, outputs: Array, log_std: Array, actions: Array, mask: Array | None) -> Evaluation:
+        """Densities multiply over the dimensions."""
+        std = np.exp(log_std)
+        z = (actions - outputs) / std
+        log_probs = -0.5 * (z**2).sum(axis=1) - (log_std + 0.5 * LOG_2PI).sum()
+        entropies = np.full(len(outputs), (log_std + 0.5 * (LOG_2PI + 1)).sum(), log_probs.dtype)
+        squashing = _Squashing(outputs, std, self._points, self._weights) if self._squashed else None
+        if squashing is not None:
+            log_range = np.log(self._half_range).sum()
+            log_probs = log_probs - (log_tanh_slope(actions).sum(axis=1) + log_range).astype(log_probs.dtype)
+            entropies = entropies + (squashing.expected_log_slope + log_range).astype(log_probs.dtype)
+
+        def gradient(d_log_probs: Array, d_entropies: Array | float) -> tuple[Array, Array]:
+            weight = d_log_probs[:, None]
+            d_outputs, d_log_std = z / std * weight, ((z**2 - 1) * weight).sum(axis=0)
+            per_row = np.broadcast_to(np.asarray(d_entropies, outputs.dtype), len(outputs))
+            d_log_std += per_row.sum()
+            if squashing is not None:
+                d_outputs += squashing.d_mean * per_row[:, None]
+                d_log_std += (squashing.d_log_std * per_row[:, None]).sum(axis=0)
+            return d_outputs, d_log_std
+
+        return Evaluation(log_probs, entropies, gradient)
+
+    def to_env(self, actions: Array) -> Array:
+        """Within the bounds, in the shape and type of the space."""
         low, high = self._space.low, self._space.high
-        actions: NDArray[Any] = outputs.reshape(len(outputs), *self._space.shape)
+        values = actions.reshape(len(actions), *self._space.shape)
         if self._squashed:
-            actions = low + (np.tanh(actions) + 1) / 2 * (high - low)
+            values = low + (np.tanh(values) + 1) / 2 * (high - low)
         if np.issubdtype(self._space.dtype, np.integer):
-            actions = np.rint(actions)
-        clipped: NDArray[Any] = np.clip(actions, low, high)
+            values = np.rint(values)
+        clipped: Array = np.clip(values, low, high)
         return clipped.astype(self._space.dtype, copy=False)
 
-    def random(self, generator: np.random.Generator, n: int, mask: NDArray[np.int8] | None) -> NDArray[Any]:
+    def random(self, generator: np.random.Generator, n: int, mask: Array | None) -> Array:
         """Uniform between finite bounds, else standard normal, clipped."""
         low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
         bounded = np.isfinite(low) & np.isfinite(high)
@@ -143,104 +317,17 @@ class GaussianHead:
         return np.zeros(len(mask), bool)
 
 
-class ActionHeads:
-    """All heads of one actor's action space.
-
-    Args:
-        space: The action space, possibly nested.
-        box_distribution: Which distribution a Box gets.
-
-    Raises:
-        UserError: If no head exists for a part of the space.
-    """
-
-    def __init__(self, space: spaces.Space[Any], box_distribution: BoxDistribution = BoxDistribution.gaussian) -> None:
-        self._space = space
-        squashed = box_distribution is BoxDistribution.squashed_gaussian
-        self.heads: dict[str, Head] = {path: _head(leaf, squashed, path) for path, leaf in _action_leaves(space, "")}
-        if not self.heads or 0 in [head.size for head in self.heads.values()]:
-            raise UserError(f"there is nothing to decide in the action space {space}.")
-        self.output_sizes: dict[str, int] = {path: head.size for path, head in self.heads.items()}
-
-    def mode(self, outputs: Outputs, mask: Any = None) -> Any:
-        """The most probable actions.
-
-        Args:
-            outputs: ``{head: [B, size]}``.
-            mask: Mask of the batch, or None.
-
-        Returns:
-            Actions with leaves [B, ...], nested as the space is.
-        """
-        actions = {path: head.mode(outputs[path], mask_of(mask, path)) for path, head in self.heads.items()}
-        return _nest(self._space, "", actions)
-
-    def random(self, generator: np.random.Generator, n: int, mask: Any = None) -> Any:
-        """Random valid actions.
-
-        Args:
-            generator: Where randomness comes from.
-            n: Number of rows, B.
-            mask: Mask of the batch, or None.
-
-        Returns:
-            Actions with leaves [B, ...], nested as the space is.
-        """
-        actions = {path: head.random(generator, n, mask_of(mask, path)) for path, head in self.heads.items()}
-        return _nest(self._space, "", actions)
-
-    def blocked(self, mask: Any) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """For each masked head, the rows [B] whose mask allows nothing."""
-        for path, head in self.heads.items():
-            leaf = mask_of(mask, path)
-            if leaf is not None:
-                if leaf.shape[-1] != head.size:
-                    raise UserError(f"the action mask of {path!r} has {leaf.shape[-1]} entries instead of {head.size}.")
-                yield path, head.allows_nothing(leaf)
+def log_tanh_slope(values: Array) -> Array:
+    """log(1 - tanh(x)**2), exact also where tanh is nearly 1."""
+    return 2 * (math.log(2) - values - np.logaddexp(-2 * values, 0))
 
 
-def mask_of(mask: Any, path: str) -> NDArray[np.int8] | None:
-    """The part of a mask that belongs to a head, or None."""
-    if mask is None or not isinstance(mask, Mapping):
-        return mask if path == ACTION else None
-    part: Any = mask
-    for key in path.split("/"):
-        if not isinstance(part, Mapping) or key not in part:
-            return None
-        part = part[key]
-    return np.asarray(part)
+class _Squashing:
+    """What tanh adds to the entropy of a Gaussian: E[log tanh'(x)], by Gauss-Hermite quadrature."""
 
-
-def _action_leaves(space: spaces.Space[Any], path: str) -> Iterator[tuple[str, spaces.Space[Any]]]:
-    if isinstance(space, spaces.Dict):
-        for key, sub in space.spaces.items():
-            if "/" in str(key):
-                raise UserError(f"the action key {key!r} contains '/', which separates the keys of nested actions.")
-            yield from _action_leaves(sub, f"{path}/{key}" if path else str(key))
-    elif isinstance(space, spaces.Tuple):
-        for index, sub in enumerate(space.spaces):
-            yield from _action_leaves(sub, f"{path}/{index}" if path else str(index))
-    else:
-        yield path or ACTION, space
-
-
-def _nest(space: spaces.Space[Any], path: str, actions: Mapping[str, Any]) -> Any:
-    if isinstance(space, spaces.Dict):
-        return {key: _nest(sub, f"{path}/{key}" if path else str(key), actions) for key, sub in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        items = enumerate(space.spaces)
-        return tuple(_nest(sub, f"{path}/{index}" if path else str(index), actions) for index, sub in items)
-    return actions[path or ACTION]
-
-
-def _head(space: spaces.Space[Any], squashed: bool, path: str) -> Head:
-    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
-        return CategoricalHead(space)
-    if isinstance(space, spaces.MultiBinary):
-        return BinaryHead(space)
-    if isinstance(space, spaces.Box):
-        return GaussianHead(space, squashed, path)
-    raise UserError(
-        f"there is no action distribution for {path!r} with the space {space}. "
-        "Allowed: Discrete, MultiDiscrete, MultiBinary, Box, and Dict or Tuple of them."
-    )
+    def __init__(self, mean: Array, std: Array, points: Array, weights: Array) -> None:
+        x = mean[:, :, None] + std[:, None] * points  # [n, K, points]
+        self.expected_log_slope = (log_tanh_slope(x) @ weights).sum(axis=1)
+        slope = -2 * np.tanh(x)
+        self.d_mean = (slope @ weights).astype(mean.dtype)
+        self.d_log_std = ((slope * (std[:, None] * points)) @ weights).astype(mean.dtype)

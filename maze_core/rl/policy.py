@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from maze_core.errors import NonFiniteError, UserError
 from maze_core.rl.actors import Actors, Turn, action_mask
+from maze_core.rl.critics import Critic
 from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.normalization import MomentsRecorder, ObservationNormalization
 from maze_core.rl.spaces import Encoded, ObservationEncoder, batch_size
+
+
+CRITIC_PREFIX = "critic."
 
 
 class Policy(nn.Module):
@@ -23,6 +28,8 @@ class Policy(nn.Module):
         actors: The env's actors.
         models: For each step key a module from the encoded observation to ``{head: [B, size]}``.
         normalization: Shifts and scales what the models see; None leaves observations as they are.
+        initial_log_std: Logarithm of the standard deviation of Gaussian actions, which are then weights
+            that are learned; None if nobody samples from the policy.
 
     Raises:
         UserError: If an actor's observations cannot be fed to a network, or its step key is taken.
@@ -33,6 +40,7 @@ class Policy(nn.Module):
         actors: Actors,
         models: Mapping[str, nn.Module],
         normalization: ObservationNormalization | None = None,
+        initial_log_std: float | None = None,
     ) -> None:
         super().__init__()
         self.actors = actors
@@ -40,6 +48,10 @@ class Policy(nn.Module):
             if hasattr(nn.ModuleDict(), key):
                 raise UserError(f"{key!r} cannot be a step key: torch uses the name itself.")
         self.models = nn.ModuleDict(models)
+        self.log_stds = nn.ParameterDict()
+        for key, actor in actors.by_key.items():
+            if initial_log_std is not None and actor.heads.n_log_stds:
+                self.log_stds[key] = nn.Parameter(torch.full((actor.heads.n_log_stds,), initial_log_std))
         self.normalization = normalization
         self.encoders = {key: ObservationEncoder(actor.observation_space) for key, actor in actors.by_key.items()}
 
@@ -49,6 +61,12 @@ class Policy(nn.Module):
         if self.normalization is None:
             return encoder.encode(turn.observation)
         return self.normalization.apply_to(turn.step_key, encoder.encode(turn.observation, np.float64))
+
+    def log_std(self, step_key: str) -> NDArray[np.float32]:
+        """Logarithms of the standard deviations of an actor's Gaussians, [n_log_stds]."""
+        if step_key not in self.log_stds:
+            return np.zeros(self.actors.by_key[step_key].heads.n_log_stds, np.float32)
+        return self.log_stds[step_key].detach().cpu().numpy()  # type: ignore[no-any-return]
 
     def recorder(self, num_envs: int) -> MomentsRecorder | None:
         """Collects what running statistics of observations have to learn; None if there are none."""
@@ -67,6 +85,22 @@ class Policy(nn.Module):
     def n_parameters(self) -> int:
         """Number of weights, D."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def weights_of(policy: Policy, critic: Critic | None) -> dict[str, torch.Tensor]:
+    """A copy of all weights and statistics, on the CPU; the names of the critic's begin with ``critic.``."""
+    state = {**policy.state_dict(), **({} if critic is None else critic.state_dict(prefix=CRITIC_PREFIX))}
+    return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+
+def load_weights(policy: Policy, critic: Critic | None, weights: Mapping[str, torch.Tensor]) -> None:
+    """Takes over, in place, all that `weights_of` returned."""
+    own = {name: value for name, value in weights.items() if not name.startswith(CRITIC_PREFIX)}
+    policy.load_state_dict(own)
+    if critic is not None:
+        critic.load_state_dict(
+            {name.removeprefix(CRITIC_PREFIX): value for name, value in weights.items() if name not in own}
+        )
 
 
 class RandomPolicy:
@@ -101,24 +135,27 @@ def set_vector(module: nn.Module, vector: torch.Tensor) -> None:
             position += size
 
 
-def take_weights(policy: nn.Module, weights: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
+def take_weights(
+    policy: nn.Module, critic: nn.Module | None, weights: Mapping[str, torch.Tensor]
+) -> tuple[list[str], list[str]]:
     """Takes over, in place, those weights whose name and shape match.
 
     Args:
         policy: What gets them.
+        critic: What gets those whose names begin with ``critic.``, or None.
         weights: A state dict.
 
     Returns:
-        Names taken over, and names of the policy for which there was nothing that fits.
+        Names taken over, and names of both for which there was nothing that fits.
 
     Raises:
         NonFiniteError: If weights that fit are not finite.
     """
-    own = policy.state_dict()
+    own = {**policy.state_dict(), **({} if critic is None else critic.state_dict(prefix=CRITIC_PREFIX))}
     taken = [name for name, value in own.items() if name in weights and weights[name].shape == value.shape]
-    trained = dict(policy.named_parameters())
+    statistics = {name for name in own if name.startswith("normalization.")}
     for name in taken:  # statistics of what was never observed begin with infinite bounds
-        if not torch.isfinite(weights[name]).all() and (name in trained or weights[name].isnan().any()):
+        if not torch.isfinite(weights[name]).all() and (name not in statistics or weights[name].isnan().any()):
             raise NonFiniteError(f"the weights {name!r} are not finite.")
     with torch.no_grad():
         for name in taken:

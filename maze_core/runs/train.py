@@ -15,7 +15,8 @@ import torch
 from maze_core.build import BuiltRun
 from maze_core.errors import NonFiniteError
 from maze_core.protocols import EpochReport, RunSummary
-from maze_core.rl.policy import Policy
+from maze_core.rl.kernels import Kernel
+from maze_core.rl.policy import load_weights, weights_of
 from maze_core.run_config import RunnerConfig
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.run_directory import BEST, FINAL, RunDirectory
@@ -87,10 +88,10 @@ class TrainingLoop:
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
         """
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
-        policy, stop = self.built.policy, StopRequest()
+        stop = StopRequest()
         self._started = time.perf_counter() - self._wall_s
         if self._last is not None:
-            policy.load_state_dict(self._last)
+            self._load(self._last)
         with stop.listening():
             while (reason := self._reason_to_stop(last_epoch, stop, n_epochs is not None)) is None:
                 stages = [self._train_epoch(stop)]
@@ -112,7 +113,7 @@ class TrainingLoop:
             if stop.signal is not None or self._budget_is_spent():
                 break
         self.train_s += time.perf_counter() - started
-        _check_finite(trainer.policy)
+        _check_finite(self.built.kernel)
         episodes, trainer.episodes = trainer.episodes, []
         return self._totals["train"].reduce("train", episodes, trainer_statistics(metrics))
 
@@ -137,7 +138,7 @@ class TrainingLoop:
             return None
         self.best_reward, self.best_epoch = reward, self.epoch - 1
         self._waiting_since = self.best_epoch
-        self._best = _copy_of(self.built.policy)
+        self._best = weights_of(self.built.policy, self.built.kernel.critic)
         self.directory.write_weights(BEST, self._best)
         return reward
 
@@ -149,6 +150,9 @@ class TrainingLoop:
         for callback in self.built.callbacks:
             callback.on_epoch_end(report)
         return report
+
+    def _load(self, weights: Weights) -> None:
+        load_weights(self.built.policy, self.built.kernel.critic, weights)
 
     def _budget_is_spent(self) -> bool:
         budget = self.config.total_env_steps
@@ -171,11 +175,11 @@ class TrainingLoop:
     def _finish(self, reason: str, stop: StopRequest) -> RunSummary:
         """Saves the last policy, and evaluates the best one on episodes that did not select it."""
         policy = self.built.policy
-        self._last = _copy_of(policy)
+        self._last = weights_of(policy, self.built.kernel.critic)
         self.directory.write_weights(FINAL, self._last)
         if self._best is None:
             self.directory.write_weights(BEST, self._last)
-        policy.load_state_dict(self._best or self._last)
+        self._load(self._best or self._last)
         self.directory.write_normalization(policy)
         final = None
         if stop.signal is None:
@@ -183,11 +187,8 @@ class TrainingLoop:
         return RunSummary(reason, final, self.best_reward, self.best_epoch, self.directory.path, stop.signal)
 
 
-def _copy_of(policy: Policy) -> Weights:
-    return {name: value.detach().cpu().clone() for name, value in policy.state_dict().items()}
-
-
-def _check_finite(policy: Policy) -> None:
-    for name, value in policy.named_parameters():
+def _check_finite(kernel: Kernel) -> None:
+    critic = () if kernel.critic is None else kernel.critic.named_parameters(prefix="critic")
+    for name, value in (*kernel.policy.named_parameters(), *critic):
         if not torch.isfinite(value).all():
             raise NonFiniteError(f"the weights {name!r} are no longer finite. Try a smaller algorithm.lr.")

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import nn
 
 from maze_core import UserError
-from maze_core.rl import Dense, DenseSpec, concat_leaves, flat_size, split_heads
+from maze_core.rl import Dense, DenseSpec, concat_leaves, flat_size, output_gains, split_heads
 from maze_perception.config import DenseConfig, FlattenConcatConfig, VectorObsConfig
 
 
@@ -27,7 +27,7 @@ class DenseObservationModel(nn.Module):
         super().__init__()
         self.output_sizes = dict(output_sizes)
         sizes = [flat_size(observation_space), *config.hidden_sizes, sum(self.output_sizes.values())]
-        self.dense = Dense(sizes, config.activation)
+        self.dense = Dense(sizes, config.activation, output_gains(output_sizes))
 
     def forward(self, observation: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Maps leaves [B, ...] to ``{head: [B, size]}``."""

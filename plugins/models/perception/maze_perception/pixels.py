@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from maze_core import Activation, UserError
-from maze_core.rl import Dense, split_heads
+from maze_core.rl import Dense, output_gains, split_heads
 from maze_perception.config import PixelObsConfig
 
 
@@ -46,7 +46,7 @@ class PixelModel(nn.Module):
             inputs = outputs
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         sizes = [inputs * left_height * left_width, *config.hidden_sizes, sum(self.output_sizes.values())]
-        self.dense = Dense(sizes, config.activation)
+        self.dense = Dense(sizes, config.activation, output_gains(output_sizes))
 
     def forward(self, observation: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Maps images [B, H, W, C], in the layout of the space, to ``{head: [B, size]}``."""
