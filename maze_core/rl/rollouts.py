@@ -360,13 +360,13 @@ def _moved_to_end(rewards: Float64, closes: Bools) -> Float64:
 
 
 def _storage(part: Any, capacity: int) -> Any:
-    if isinstance(part, Mapping):
+    if isinstance(part, dict):
         return {key: _storage(value, capacity) for key, value in part.items()}
     return None if part is None else np.empty((capacity, *part.shape[1:]), part.dtype)
 
 
 def _grown(part: Any, count: int, capacity: int) -> Any:
-    if isinstance(part, Mapping):
+    if isinstance(part, dict):
         return {key: _grown(value, count, capacity) for key, value in part.items()}
     if part is None:
         return None
@@ -376,7 +376,7 @@ def _grown(part: Any, count: int, capacity: int) -> Any:
 
 
 def _put(target: Any, rows: slice, part: Any) -> None:
-    if isinstance(target, Mapping):
+    if isinstance(target, dict):
         for key, value in part.items():
             _put(target[key], rows, value)
     elif isinstance(target, tuple):
@@ -387,7 +387,7 @@ def _put(target: Any, rows: slice, part: Any) -> None:
 
 
 def _first(part: Any, count: int) -> Any:
-    if isinstance(part, Mapping):
+    if isinstance(part, dict):
         return {key: _first(value, count) for key, value in part.items()}
     if isinstance(part, tuple):
         return tuple(_first(value, count) for value in part)

@@ -133,6 +133,10 @@ def flat_size(space: spaces.Dict) -> int:
 
 def flatten(observation: Mapping[str, Any]) -> NDArray[np.float32]:
     """All leaves of an encoded batch side by side, [B, flat_size]; no copy if there is just one."""
+    if len(observation) == 1:
+        (leaf,) = observation.values()
+        if isinstance(leaf, np.ndarray):
+            return leaf if leaf.ndim == 2 else leaf.reshape(len(leaf), -1)
     parts = [leaf.reshape(len(leaf), -1) for leaf in leaves(observation)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 

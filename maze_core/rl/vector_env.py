@@ -15,8 +15,7 @@ the next call: who keeps them copies them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,9 +55,13 @@ class InProcessVectorEnv(SyncVectorEnv):
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask).tolist():
             self._seeds[index] = seeds[index]
-            with self._guard(index, "reset"):
+            try:
                 self._env_obs[index], info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
                 infos = self._add_info(infos, info, index) if info else infos
+            except MazeError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise self._fault(index, "reset", error) from error
         if any(observation is None for observation in self._env_obs):
             self._fill_missing()
         self._idle = self._idle & ~mask
@@ -78,11 +81,15 @@ class InProcessVectorEnv(SyncVectorEnv):
         for index, action in enumerate(iterate(self.action_space, actions)):
             if self._idle[index]:
                 continue
-            with self._guard(index, f"step with action {action}"):
+            try:
                 observation, reward, terminated, truncated, info = self.envs[index].step(action)
                 self._env_obs[index], self._rewards[index] = observation, reward
                 self._terminations[index], self._truncations[index] = terminated, truncated
                 infos = self._add_info(infos, info, index) if info else infos
+            except MazeError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise self._fault(index, f"step with action {action}", error) from error
         self._idle |= self._terminations | self._truncations
         return self._batch(), self._rewards.copy(), self._terminations.copy(), self._truncations.copy(), infos
 
@@ -97,18 +104,12 @@ class InProcessVectorEnv(SyncVectorEnv):
             ) from error
         return self._observations
 
-    @contextmanager
-    def _guard(self, index: int, doing: str) -> Iterator[None]:
-        """Turns whatever an env raises into an error that names it."""
-        try:
-            yield
-        except MazeError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise EnvFaultError(
-                f"env {self._name(index)!r} raised {type(error).__name__} in {doing} "
-                f"(episode seed {self._seeds[index]}): {error}"
-            ) from error
+    def _fault(self, index: int, doing: str, error: BaseException) -> EnvFaultError:
+        """Whatever an env raised, as an error that names it."""
+        return EnvFaultError(
+            f"env {self._name(index)!r} raised {type(error).__name__} in {doing} "
+            f"(episode seed {self._seeds[index]}): {error}"
+        )
 
     def _name(self, index: int) -> str:
         spec = self.envs[index].spec
