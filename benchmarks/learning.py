@@ -33,7 +33,10 @@ STATISTICS = ("mean", "std", "min", "max")
 
 
 def remember_returns(trainer: Any) -> deque[float]:
-    """Let a trainer note the returns of its last training episodes; the loop takes them away each epoch."""
+    """Let a trainer note the returns of its last training episodes; the loop takes them away each epoch.
+
+    They are sums of the rewards that are learned from: normalised ones with `wrappers=return_normalization`.
+    """
     returns: deque[float] = deque(maxlen=N_TRAINING_EPISODES)
     step = trainer.step
 
@@ -176,7 +179,7 @@ def parse_arguments() -> argparse.Namespace:
     keys = [row.key for row in ROWS]
     parser = argparse.ArgumentParser(description="Learning, side by side with stable-baselines3; goes on where it was.")
     parser.add_argument("--rows", nargs="+", choices=keys, metavar="ROW", help=f"of {', '.join(keys)}")
-    parser.add_argument("--sides", default=",".join(SIDES), help="ours, sb3, or ours,sb3 (default)")
+    parser.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES, help="ours, sb3, or both (default)")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(1, N_SEEDS + 1)), help="default: 1 to 10")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once, one thread each (default 1)")
     parser.add_argument("--again", action="store_true", help="run what was run before, too")
@@ -195,7 +198,7 @@ def main() -> None:
     n_failed = 0
     if not options.report:
         rows = [by_key[key] for key in options.rows] if options.rows else [row for row in ROWS if row.default]
-        tasks = tasks_of(rows, options.sides.split(","), options.seeds)
+        tasks = tasks_of(rows, options.sides, options.seeds)
         known = {} if options.again else read_lines()
         missing = [task for task in tasks if "error" in known.get(_name(task.identity), {"error": ""})]
         print(f"{len(missing)} of {len(tasks)} runs to do", flush=True)

@@ -120,7 +120,7 @@ def build_run(
         policy, critic = build_networks(registry, config, actors, device, normalization)
         notes = list(configured.notes)
         if weights is not None:
-            notes.append(_warm_start(policy, critic, weights, str(config.input_dir)))
+            notes.append(_warm_start(policy, weights, str(config.input_dir), critic))
         workspace = RunWorkspace(factory, make_kernel(policy, device, critic, config.runner.kernel))
         notes.append(_execution_note(probe, workspace.kernel))
         runner: Runner = _build(registry, config.runner)(config.runner)
@@ -314,9 +314,7 @@ class _Models:
             ) from error
 
 
-def model_configs(
-    registry: Registry, model_config: Any, actors: Actors, where: str = "model"
-) -> Mapping[str, Any]:
+def model_configs(registry: Registry, model_config: Any, actors: Actors, where: str = "model") -> Mapping[str, Any]:
     """Which model config each step key gets.
 
     Args:
@@ -340,7 +338,7 @@ def model_configs(
     return {key: model_config.actors.get(key, default) for key in actors.step_keys}
 
 
-def _warm_start(policy: Policy, critic: Critic | None, weights: Mapping[str, torch.Tensor], source: str) -> str:
+def _warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str, critic: Critic | None = None) -> str:
     """Starts policy and critic from earlier weights, and says what was taken over.
 
     The policy's networks must fit; what only some algorithms have (a critic, standard deviations of
@@ -361,7 +359,7 @@ def _warm_start(policy: Policy, critic: Critic | None, weights: Mapping[str, tor
         raise NothingUsableError(
             f"input_dir={source}: its policy {has} normalised observations. {do} wrappers=observation_normalization."
         )
-    taken, missing = take_weights(policy, critic, weights)
+    taken, missing = take_weights(policy, weights, critic)
     if any(name.startswith(("models.", "normalization.")) for name in missing):
         raise NothingUsableError(
             f"input_dir={source} holds the weights of another network: it has {_shapes(weights)}; "

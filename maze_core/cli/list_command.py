@@ -25,7 +25,7 @@ KINDS = {
 @plugin_options
 @json_option
 def command(what: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_json: bool) -> None:
-    """List what can be selected: envs, wrappers, models, critics, algorithms, runners, policies, callbacks or presets."""
+    """List what can be selected, of one kind or of all."""
     if what not in (*KINDS, "presets", "all"):
         raise click.UsageError(unknown_name("kind", what, [*KINDS, "presets"]))
     from maze_core.console import print_table

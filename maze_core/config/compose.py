@@ -237,8 +237,11 @@ class _Composer:
             if field_name not in (base.cfg.get(top) or ()):
                 raise ConfigError(
                     f"{path}={name}: {top}={base.choices.get(top)} has no {field_name!r}. "
-                    + ("Add model=per_actor to give actors models." if top == "model" else
-                       "Choose critic=shared or critic=per_sub_step, whose networks are their own.")
+                    + (
+                        "Add model=per_actor to give actors models."
+                        if top == "model"
+                        else "Choose critic=shared or critic=per_sub_step, whose networks are their own."
+                    )
                 )
 
     def _load(self, choices: Mapping[str, Sequence[str]], nested: Sequence[tuple[str, str, str]] = ()) -> Composition:

@@ -121,7 +121,7 @@ class AutogradKernel:
 
 
 def _array(values: torch.Tensor) -> Float32:
-    return values.cpu().numpy()  # type: ignore[no-any-return]
+    return values.cpu().numpy()
 
 
 def tensors(encoded: Encoded, device: torch.device) -> dict[str, Any]:

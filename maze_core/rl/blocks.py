@@ -48,10 +48,13 @@ class Dense(nn.Module):
     Args:
         sizes: Input size, hidden sizes, output size.
         activation: Non-linearity between the layers.
-        output_gains: Scale of the orthogonal initialisation of the last layer, one for each output.
+        output_gains: Scale of the orthogonal initialisation of the last layer, one for all outputs or one for
+            each; see `output_gains`.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: Activation, output_gains: Sequence[float]) -> None:
+    def __init__(
+        self, sizes: Sequence[int], activation: Activation, output_gains: float | Sequence[float] = 0.01
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.activation = activation
@@ -59,7 +62,7 @@ class Dense(nn.Module):
             nn.init.orthogonal_(layer.weight, math.sqrt(2) if layer is not self.layers[-1] else 1.0)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
-            self.linear_layers()[-1].weight.mul_(torch.tensor(output_gains)[:, None])
+            self.linear_layers()[-1].weight.mul_(torch.as_tensor(output_gains).reshape(-1, 1))
 
     def linear_layers(self) -> list[nn.Linear]:
         """The layers from input to output."""

@@ -263,7 +263,8 @@ class _Noise:
             generator = self._streams.generator(f"actions/{actor.step_key}", self._rollout, number)
             block = actor.heads.noise(generator, self._shape)
         self._blocks[actor.step_key] = (used + 1, block)
-        return block[place] if turn.rows is None else block[place][turn.rows]
+        rows: Float32 = block[place] if turn.rows is None else block[place][turn.rows]
+        return rows
 
 
 class _Observed:

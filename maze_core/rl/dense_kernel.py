@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -114,7 +114,7 @@ class DenseKernel:
 
     def _bind(self) -> None:
         self._policies = {key: DenseNet.of(_spec(model)) for key, model in self.policy.models.items()}
-        critics = {} if self.critic is None else self.critic.models
+        critics: Mapping[str, nn.Module] = {} if self.critic is None else dict(self.critic.models.items())
         self._critics = {key: DenseNet.of(_spec(model)) for key, model in critics.items()}
         self._sizes = {key: actor.heads.size for key, actor in self.policy.actors.by_key.items()}
 
@@ -219,7 +219,8 @@ def _spec(model: nn.Module) -> DenseSpec:
 
 
 def _parameter_starts(module: nn.Module) -> dict[torch.Tensor, int]:
-    starts, position = {}, 0
+    starts: dict[torch.Tensor, int] = {}
+    position = 0
     for parameter in module.parameters():
         starts[parameter] = position
         position += parameter.numel()

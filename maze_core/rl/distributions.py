@@ -28,7 +28,9 @@ Gradient = Callable[[Array, Array | float], tuple[Array, Array | None]]
 """From dL/d(log-probability) [n] and dL/d(entropy) [n] or one for all to dL/d(outputs) [n, S] and
 dL/d(logarithm of the standard deviation) [K], None where a head has none."""
 
-SMALLEST_EXPONENTIAL = 2.0**-24
+RAREST = 2.0**-24
+"""Noise is cut off where it is rarer than this."""
+
 QUADRATURE_POINTS = 32
 LOG_2PI = math.log(2 * math.pi)
 
@@ -131,13 +133,15 @@ class CategoricalHead:
     def mode(self, outputs: Array, mask: Array | None) -> Array:
         """The value with the largest logit among those allowed."""
         if self.n_actions == 1 and mask is None:
-            return outputs.argmax(axis=1)[:, None]
-        return self._cells(outputs, mask).argmax(axis=2)
+            best: Array = outputs.argmax(axis=1)[:, None]
+        else:
+            best = self._cells(outputs, mask).argmax(axis=2)
+        return best
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Standard Gumbel noise, cut off where it is rarer than one in 2**24."""
         noise = generator.standard_exponential((*shape, self.n_noise), np.float32)
-        np.maximum(noise, SMALLEST_EXPONENTIAL, out=noise)
+        np.maximum(noise, RAREST, out=noise)
         np.log(noise, out=noise)
         return np.negative(noise, out=noise)
 
@@ -201,8 +205,9 @@ class BinaryHead:
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Standard logistic noise, cut off where it is rarer than one in 2**24."""
         uniform = generator.random((*shape, self.n_noise), np.float32)
-        np.clip(uniform, SMALLEST_EXPONENTIAL, 1 - SMALLEST_EXPONENTIAL, out=uniform)
-        return np.log(uniform / (1 - uniform))
+        np.clip(uniform, RAREST, 1 - RAREST, out=uniform)
+        noise: NDArray[np.float32] = np.log(uniform / (1 - uniform))
+        return noise
 
     def sample(self, outputs: Array, log_std: Array, noise: Array, mask: Array | None) -> Array:
         """A logit plus logistic noise is positive with the logit's probability."""
@@ -267,7 +272,8 @@ class GaussianHead:
 
     def sample(self, outputs: Array, log_std: Array, noise: Array, mask: Array | None) -> Array:
         """Mean plus scaled noise."""
-        return outputs + noise * np.exp(log_std)
+        drawn: Array = outputs + noise * np.exp(log_std)
+        return drawn
 
     def evaluate(self, outputs: Array, log_std: Array, actions: Array, mask: Array | None) -> Evaluation:
         """Densities multiply over the dimensions."""
@@ -319,7 +325,8 @@ class GaussianHead:
 
 def log_tanh_slope(values: Array) -> Array:
     """log(1 - tanh(x)**2), exact also where tanh is nearly 1."""
-    return 2 * (math.log(2) - values - np.logaddexp(-2 * values, 0))
+    slope: Array = 2 * (math.log(2) - values - np.logaddexp(-2 * values, 0))
+    return slope
 
 
 class _Squashing:

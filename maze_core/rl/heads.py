@@ -95,7 +95,8 @@ class ActionHeads:
             for (path, head), o, a, _, s in self._parts
         ]
         if len(parts) == 1:
-            return parts[0]
+            only: Evaluation = parts[0]
+            return only
 
         def gradient(d_log_probs: Array, d_entropies: Array | float) -> tuple[Array, Array | None]:
             derivatives = [part.gradient(d_log_probs, d_entropies) for part in parts]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 
 import torch
-from torch import nn
 
 from maze_core.enums import KernelChoice
 from maze_core.rl.autograd_kernel import AutogradKernel
@@ -43,7 +42,7 @@ def _is_dense(policy: Policy, critic: Critic | None) -> bool:
         for key, model in policy.models.items()
     ]
     networks += [] if critic is None else [(model, [VALUE]) for model in critic.models.values()]
-    seen: set[nn.Parameter] = set()
+    seen: set[torch.Tensor] = set()
     for model, heads in networks:
         if not inspect.ismethod(getattr(model, "dense_layers", None)):
             return False

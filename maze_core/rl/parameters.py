@@ -74,9 +74,7 @@ class FlatOptimizer:
         make: From a list of tensors to the optimiser.
     """
 
-    def __init__(
-        self, parameters: FlatParameters, make: Callable[[list[torch.Tensor]], torch.optim.Optimizer]
-    ) -> None:
+    def __init__(self, parameters: FlatParameters, make: Callable[[list[torch.Tensor]], torch.optim.Optimizer]) -> None:
         self.parameters = parameters
         self._optimizer = make([parameters.values])
 

@@ -17,7 +17,6 @@ from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.normalization import MomentsRecorder, ObservationNormalization
 from maze_core.rl.spaces import Encoded, ObservationEncoder, batch_size
 
-
 CRITIC_PREFIX = "critic."
 
 
@@ -136,14 +135,14 @@ def set_vector(module: nn.Module, vector: torch.Tensor) -> None:
 
 
 def take_weights(
-    policy: nn.Module, critic: nn.Module | None, weights: Mapping[str, torch.Tensor]
+    policy: nn.Module, weights: Mapping[str, torch.Tensor], critic: nn.Module | None = None
 ) -> tuple[list[str], list[str]]:
     """Takes over, in place, those weights whose name and shape match.
 
     Args:
         policy: What gets them.
-        critic: What gets those whose names begin with ``critic.``, or None.
         weights: A state dict.
+        critic: What gets those whose names begin with ``critic.``, or None.
 
     Returns:
         Names taken over, and names of both for which there was nothing that fits.

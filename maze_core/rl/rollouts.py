@@ -392,4 +392,3 @@ def _first(part: Any, count: int) -> Any:
     if isinstance(part, tuple):
         return tuple(_first(value, count) for value in part)
     return None if part is None else part[:count]
-

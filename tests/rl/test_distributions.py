@@ -10,7 +10,7 @@ from support.spaces import allowed, any_space, random_mask
 
 from maze_core import UserError
 from maze_core.enums import BoxDistribution
-from maze_core.rl.distributions import ActionHeads
+from maze_core.rl.heads import ActionHeads
 from maze_core.rl.spaces import unbatch
 
 SQUASHED = BoxDistribution.squashed_gaussian

@@ -10,7 +10,7 @@ from support.spaces import any_space, sample_batch
 
 from maze_core import EnvFaultError, UserError
 from maze_core.rl.blocks import concat_leaves
-from maze_core.rl.kernels import _tensors
+from maze_core.rl.autograd_kernel import tensors
 from maze_core.rl.spaces import ObservationEncoder, any_member, flat_size, flatten, put_rows, repeat, take_rows, unbatch
 
 
@@ -89,7 +89,7 @@ def test_a_space_without_encoding_is_refused_with_its_path_and_what_is_allowed(s
 def test_a_scalar_box_reaches_both_kernels_as_one_input():
     encoder = ObservationEncoder(spaces.Dict({"scalar": spaces.Box(-1, 1, ()), "x": spaces.Box(-1, 1, (2,))}))
     encoded = encoder.encode({"scalar": np.zeros(5, np.float32), "x": np.ones((5, 2), np.float32)})
-    np.testing.assert_array_equal(flatten(encoded), concat_leaves(_tensors(encoded, "cpu")).numpy())
+    np.testing.assert_array_equal(flatten(encoded), concat_leaves(tensors(encoded, "cpu")).numpy())
 
 
 @given(any_space(), st.integers(1, 4), st.integers(0, 99))

@@ -7,7 +7,7 @@ The synchronous form of Mnih et al. 2016, "Asynchronous Methods for Deep Reinfor
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from maze_core.rl import (
     scheduled,
 )
 
-OPTIMIZERS = {
+OPTIMIZERS: Mapping[Optimizer, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
     Optimizer.rmsprop: partial(torch.optim.RMSprop, alpha=0.99, eps=1e-5),
     Optimizer.adam: partial(torch.optim.Adam, eps=1e-5, fused=True),
 }

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from maze_core import TrainerSpec, hookimpl
 from maze_a2c.config import A2CConfig
+from maze_core import TrainerSpec, hookimpl
 
 maze_api_version = 1
 
