@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from maze_core.field_docs import as_text
 from maze_core.pictures import network_pictures
 from maze_core.protocols import RunInfo, RunSummary, Trainer
 from maze_core.registry import LIST_GROUPS, load_registry
+from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.normalize import sample_statistics
 from maze_core.runs.run_directory import RunDirectory, environment, read_weights
+from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
 from maze_core.stats import EpisodeTotals
 
@@ -128,9 +131,16 @@ class RunContext:
         if n_epochs is not None and n_epochs < 1:
             raise UserError(f"n_epochs={n_epochs} is not allowed: it must be a whole number >= 1.")
         self._build()
-        if self._loop is None:
-            self._loop = self._start()
-        return self._loop.run(n_epochs)
+        with self._threads():
+            if self._loop is None:
+                self._loop = self._start()
+            return self._loop.run(n_epochs)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """Limits threads where networks are small."""
+        kernel = self._build().kernel
+        critic = [] if kernel.critic is None else [kernel.critic]
+        return limited_threads(one_thread_is_enough([kernel.policy, *critic]))
 
     def _start(self) -> TrainingLoop:
         built, config = self._build(), self._configured.config
@@ -146,7 +156,8 @@ class RunContext:
         versions = {plugin.name: plugin.version for plugin in self.registry.plugins if not plugin.error}
         assert config.seed is not None
         directory.write_text("environment.json", environment(versions, config.seed))
-        pictures = draw_networks({"policy": built.policy}, directory)
+        critic = built.kernel.critic
+        pictures = draw_networks({"policy": built.policy, **({"critic": critic} if critic else {})}, directory)
         data = self._configured.to_data()
         again = self._command_of([*self._repeated, f"input_dir={as_text(str(directory.path))}"])
         info = RunInfo(directory.path, text, command, built.notes, config.runner.n_epochs, data, pictures, again)
@@ -189,7 +200,8 @@ class RunContext:
         if n_episodes < 1:
             raise UserError(f"n_episodes={n_episodes} is not allowed: it must be a whole number >= 1.")
         built = self._build()
-        return dict(evaluate(built.runner, built.streams, "final_eval", n_episodes, EpisodeTotals()).values)
+        with self._threads():
+            return dict(evaluate(built.runner, built.streams, "final_eval", n_episodes, EpisodeTotals()).values)
 
     def compute_action(self, observation: Any) -> Any:
         """The policy's most probable action for one observation.
@@ -263,7 +275,7 @@ class RunContext:
         return self._loop.train_s if self._loop is not None else 0.0
 
 
-def draw_networks(networks: Mapping[str, Policy], directory: RunDirectory) -> dict[str, bytes]:
+def draw_networks(networks: Mapping[str, Policy | Critic], directory: RunDirectory) -> dict[str, bytes]:
     """Draws networks into ``networks/`` of a run directory.
 
     Args:

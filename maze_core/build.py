@@ -388,4 +388,10 @@ def _threshold(stop_at_reward: float | None, env: AnyVectorEnv) -> float | None:
 
 def _execution_note(env: AnyVectorEnv, kernel: Kernel) -> str:
     form = "one env after the other" if isinstance(env.unwrapped, InProcessVectorEnv) else "its own vector form"
-    return f"env steps: {form}; networks: {kernel.name} kernel, {kernel.policy.n_parameters} parameters"
+    critic = "" if kernel.critic is None else f" and {_n_parameters(kernel.critic)} of the critic"
+    count = f"{kernel.policy.n_parameters} parameters{' of the policy' if critic else ''}{critic}"
+    return f"env steps: {form}; networks: {kernel.name} kernel, {count}"
+
+
+def _n_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

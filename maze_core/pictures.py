@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gymnasium import spaces
 from torch import nn
 
+from maze_core.rl.critics import Critic
 from maze_core.rl.network_graph import NetworkGraph, network_graph
 from maze_core.rl.policy import Policy
 
@@ -49,19 +50,22 @@ class NetworkPicture:
     svg: str
 
 
-def network_pictures(networks: Mapping[str, Policy]) -> list[NetworkPicture]:
+def network_pictures(networks: Mapping[str, Policy | Critic]) -> list[NetworkPicture]:
     """Draws the networks of all actors; neither the networks nor torch's random state are touched.
 
     Args:
-        networks: What has the networks, by role, such as ``{"policy": policy}``.
+        networks: What has the networks, by role, such as ``{"policy": policy, "critic": critic}``; the
+            critic's belong to the actors of the policy.
 
     Returns:
         One picture for each role and actor, or for all of them that have the same network.
     """
+    policies = [policy for policy in networks.values() if isinstance(policy, Policy)]
+    read = {key: encoder.space for policy in policies for key, encoder in policy.encoders.items()}
     models: dict[int, tuple[nn.Module, spaces.Dict, list[str]]] = {}
-    for role, policy in networks.items():
-        for step_key, model in policy.models.items():
-            models.setdefault(id(model), (model, policy.encoders[step_key].space, []))[2].append(f"{role}-{step_key}")
+    for role, of_role in networks.items():
+        for step_key, model in of_role.models.items():
+            models.setdefault(id(model), (model, read[step_key], []))[2].append(f"{role}-{step_key}")
     users: dict[int, list[str]] = {}
     for model, _, names in models.values():
         for parameter in model.parameters():

@@ -27,7 +27,7 @@ __all__ = [
     "FlatParameters",
     "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder", "ObservationNormalization", "Policy",
     "Population", "RandomPolicy", "Rollout", "Samples", "Streams", "StructuredEnv", "Turn", "check_horizon",
-    "clipped_surrogate", "concat_leaves", "explained_variance", "flat_size", "generalized_advantages", "get_vector", "make_kernel",
-    "output_gains", "policy_gradient", "reset_envs", "run_episodes", "scheduled", "set_vector", "split_heads",
-    "squared_error",
+    "clipped_surrogate", "concat_leaves", "explained_variance", "flat_size", "generalized_advantages", "get_vector",
+    "make_kernel", "output_gains", "policy_gradient", "reset_envs", "run_episodes", "scheduled", "set_vector",
+    "split_heads", "squared_error",
 ]  # fmt: skip

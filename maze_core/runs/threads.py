@@ -1,0 +1,38 @@
+"""How many threads compute: one where networks are small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+MANY_PARAMETERS = 500_000
+"""Below, handing work to a second thread takes longer than the work."""
+
+
+def one_thread_is_enough(networks: list[nn.Module]) -> bool:
+    """True if all networks lie on the CPU and are so small that more threads would only get in the way."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
+    return on_cpu and sum(parameter.numel() for parameter in parameters) < MANY_PARAMETERS
+
+
+@contextmanager
+def limited_threads(one: bool) -> Iterator[None]:
+    """Lets torch and NumPy use one thread within, if `one`; afterwards as many as before.
+
+    Results do not change by it.
+    """
+    if not one:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
