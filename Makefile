@@ -54,6 +54,7 @@ $(VENV)-bench/.installed: benchmarks/requirements.txt
 
 bench: bench-install  ## Measure speed side by side with the peers.
 	$(BIN)/python benchmarks/es_cartpole.py
+	$(BIN)/python benchmarks/throughput.py
 
 clean:  ## Remove the virtual environments and caches.
 	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 Importing this module registers them with Gymnasium as `Benchmark/<kind>-v0`.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium
@@ -27,7 +28,7 @@ class Identity(gymnasium.Env[Any, Any]):
     """
 
     def __init__(self, kind: str) -> None:
-        self.action_space = ACTION_SPACES[kind]
+        self.action_space = deepcopy(ACTION_SPACES[kind])
         flat = spaces.flatten_space(self.action_space)
         self.observation_space = spaces.Box(-1.0, 1.0, flat.shape, np.float32)
 
@@ -75,5 +76,5 @@ class MaskedIdentity(gymnasium.Env[Any, Any]):
 
 
 for _kind in ACTION_SPACES:
-    gymnasium.register(f"Benchmark/{_kind}-v0", Identity, max_episode_steps=32, kwargs={"kind": _kind})
-gymnasium.register("Benchmark/Masked-v0", MaskedIdentity, max_episode_steps=32)
+    gymnasium.register(f"Benchmark/{_kind}-v0", f"{__name__}:Identity", max_episode_steps=32, kwargs={"kind": _kind})
+gymnasium.register("Benchmark/Masked-v0", f"{__name__}:MaskedIdentity", max_episode_steps=32)

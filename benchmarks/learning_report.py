@@ -26,7 +26,7 @@ NOTES = """\
 - not worse: the interval of the difference covers 0 or lies above. level: how many seeds have to reach it.
   "control" is a negative control: nothing is to be learned there, and a seed that reaches the level is suspicious.
 - train s: median seconds of training at one thread, under whatever load there was; speed is compared in
-  [throughput.md](throughput.md)."""
+  `throughput.md`."""
 
 COMMAND_NOTE = """\
 - All with `runner.stop_at_reward=inf runner.patience=null`, and without evaluations before the end. The job of

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 from common import Run, bar, rate, short, spread, table
+from throughput_works import Work
 
 CONTENDERS = {"dense": "Maze", "autograd": "Maze, autograd kernel", "sb3": "stable-baselines3"}
 PHASES = ("env", "forward", "store", "update")
@@ -25,17 +26,6 @@ KERNELS_NOTE = """\
 SOLVE_NOTES = """\
 - The tuned hyper-parameters of `experiment=ppo_cartpole`; every 2,560 env steps 20 deterministic episodes, solved
   at a mean of 475. Seconds of training, without the evaluations."""
-
-
-class Work(Protocol):
-    """What the report has to know of a work."""
-
-    key: str
-    title: str
-    contenders: tuple[str, ...]
-    solve: bool
-    bars: dict[str, float]
-    goal: float | None
 
 
 class Figures:

@@ -40,6 +40,12 @@ class RunWorkspace:
         self.factory, self.kernel = factory, kernel
         self.actors = kernel.policy.actors
         self._vector_envs: dict[tuple[int, bool], AnyVectorEnv] = {}
+        self._trained_in: list[AnyVectorEnv] = []
+
+    def new_vector_env(self, num_envs: int) -> AnyVectorEnv:
+        """A vector env for training that nobody else gets."""
+        self._trained_in.append(self.factory.vector(num_envs))
+        return self._trained_in[-1]
 
     def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv:
         """A vector env of this size; the same one each time, but never one for both."""
@@ -50,9 +56,10 @@ class RunWorkspace:
 
     def close(self) -> None:
         """Closes all envs."""
-        for env in self._vector_envs.values():
+        for env in (*self._vector_envs.values(), *self._trained_in):
             env.close()
         self._vector_envs.clear()
+        self._trained_in.clear()
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ def build_run(
         runner: Runner = _build(registry, config.runner)(config.runner)
         runner.start(workspace)
         job = TrainingJob(
-            actors, workspace.kernel, runner, Streams(config.seed), factory.vector,
+            actors, workspace.kernel, runner, Streams(config.seed), workspace.new_vector_env,
             config.runner.n_epochs, config.runner.total_env_steps,
         )  # fmt: skip
         trainer: Trainer = _build(registry, config.algorithm)(config.algorithm, job)

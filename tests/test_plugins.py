@@ -14,7 +14,7 @@ from maze_core.plugins import Plugin, PluginSources, load_plugins
 from maze_core.registry import Registry
 
 Install = Callable[..., None]
-PACKAGES = ["es", "gym_env", "perception"]
+PACKAGES = ["a2c", "es", "gym_env", "perception", "ppo"]
 
 
 def load(*named: str, local: Path | None = None, **environ: str) -> list[Plugin]:
@@ -119,7 +119,8 @@ def test_borrowing_the_config_class_of_another_plugin_costs_the_borrower(install
 
 def test_maze_disable_plugins_leaves_them_out(install: Install) -> None:
     install("good", "key_error")
-    assert names(load(MAZE_DISABLE_PLUGINS="key_error, es")) == ["builtins", "good", "gym_env", "perception"]
+    left = names(load(MAZE_DISABLE_PLUGINS="key_error, es"))
+    assert left == ["builtins", "a2c", "good", "gym_env", "perception", "ppo"]
 
 
 def test_maze_load_plugins_leaves_out_all_others(install: Install) -> None:

@@ -209,9 +209,16 @@ def _typed(registry: Registry, composition: Composition) -> tuple[TrainingConfig
     return _checked(lambda: TrainingConfig(**values), ""), components
 
 
-def _component(registry: Registry, composition: Composition, node: Any, path: str, components: dict[str, str]) -> Any:
+def _component(
+    registry: Registry,
+    composition: Composition,
+    node: Any,
+    path: str,
+    components: dict[str, str],
+    kind: str | None = None,
+) -> Any:
     group = path.split(".")[0]
-    kind = GROUPS[group]
+    kind = kind or GROUPS[group]
     spec = registry.of_config(_type(node)) if _is_typed(node) else None
     if spec is None or spec.kind != kind:
         choice = composition.choices.get(group)
@@ -233,8 +240,9 @@ def _component(registry: Registry, composition: Composition, node: Any, path: st
 
 def _nested(registry: Registry, composition: Composition, node: Any, path: str, components: dict[str, str]) -> None:
     """Checks a config below another one, so that an error names its full key."""
-    if registry.of_config(_type(node)) is not None:
-        _component(registry, composition, node, path, components)
+    spec = registry.of_config(_type(node))
+    if spec is not None:
+        _component(registry, composition, node, path, components, spec.kind)
     else:
         _checked(lambda: OmegaConf.to_object(node), path)
 

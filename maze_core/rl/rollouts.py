@@ -301,7 +301,8 @@ def _learnable(
         order = np.argsort(of_step, kind="stable")
         starts = np.searchsorted(of_step[order], np.arange(steps.max(initial=-1) + 2))
         if critic is not None and not critic.per_sub_step:
-            valued = np.flatnonzero(begins[places])
+            begun = begins[places]
+            valued = None if begun.all() else np.flatnonzero(begun)
     has_values = critic is not None and critic.values_of(key)
     samples = Samples(
         key, observation, mask, actions, _log_probs(kernel.policy, key, outputs, actions, mask),

@@ -29,7 +29,8 @@ def test_list_shows_name_plugin_and_summary() -> None:
     ("what", "names"),
     [
         ("envs", ["gym_env"]),
-        ("algorithms", ["es"]),
+        ("critics", ["none", "per_sub_step", "shared", "shared_embedding"]),
+        ("algorithms", ["a2c", "es", "ppo"]),
         ("runners", ["local"]),
         ("policies", []),
         ("callbacks", ["console", "jsonl", "tensorboard"]),
@@ -43,7 +44,7 @@ def test_list_as_json(what: str, names: list[str]) -> None:
 
 def test_list_without_a_kind_lists_everything() -> None:
     kinds = [row["kind"] for row in run_cli("list", "--json").json]
-    assert list(dict.fromkeys(kinds)) == ["env", "wrapper", "model", "algorithm", "runner", "callback"]
+    assert list(dict.fromkeys(kinds)) == ["env", "wrapper", "model", "critic", "algorithm", "runner", "callback"]
 
 
 def test_an_empty_list_says_how_to_add_one() -> None:
@@ -129,8 +130,8 @@ def test_everything_listed_can_be_explained(row: dict[str, str]) -> None:
 
 def test_plugins_list_as_json() -> None:
     rows = run_cli("plugins", "list", "--json").json
-    assert [row["plugin"] for row in rows] == ["builtins", "es", "gym_env", "perception"]
-    assert rows[1] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
+    assert [row["plugin"] for row in rows] == ["builtins", "a2c", "es", "gym_env", "perception", "ppo"]
+    assert rows[2] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
 
 
 def test_plugins_list_tells_what_is_broken(install: Callable[..., None]) -> None:
@@ -159,7 +160,7 @@ def test_plugins_show_as_json(workdir: Path) -> None:
 def test_plugins_check_passes_what_ships() -> None:
     result = run_cli("plugins", "check")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == "4 of 4 plugins work."
+    assert result.stdout.splitlines()[-1] == "6 of 6 plugins work."
 
 
 def test_plugins_check_shows_the_traceback_of_a_broken_one(install: Callable[..., None]) -> None:
@@ -196,7 +197,8 @@ def test_config_is_yaml_that_starts_with_the_components() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     record = yaml.safe_load(result.stdout)
     assert list(record) == [
-        "components", "env", "wrappers", "model", "algorithm", "runner", "callbacks", "seed", "run_dir", "input_dir",
+        "components", "env", "wrappers", "model", "critic", "algorithm", "runner", "callbacks",
+        "seed", "run_dir", "input_dir",
     ]  # fmt: skip
     assert record["components"]["env"] == "gym_env"
     assert record["algorithm"]["lr"] == 0.5
@@ -338,7 +340,7 @@ def test_plugins_check_survives_options_that_cannot_be_read(unreadable: str) -> 
     assert "NoSuchType" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert "ok      es (maze-es 0.1.0)" in result.stdout
-    assert result.stdout.splitlines()[-1] == "4 of 5 plugins work."
+    assert result.stdout.splitlines()[-1] == "6 of 7 plugins work."
 
 
 def test_plugins_check_as_json_survives_options_that_cannot_be_read(unreadable: str) -> None:

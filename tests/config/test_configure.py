@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from support.projects import SCRIPTED, write, write_package, write_project
 
-from maze_core.builtins.config import LocalRunnerConfig, RewardScalingConfig
+from maze_core.builtins.config import LocalRunnerConfig, RewardScalingConfig, SharedCriticConfig
 from maze_core.config import ConfigRequest, Configured, configure
 from maze_core.config.overrides import items_of_mapping, read_items
 from maze_core.enums import Activation
@@ -51,6 +51,7 @@ def test_the_defaults_are_typed_objects() -> None:
     assert config.env == GymEnvConfig(name="CartPole-v1")
     assert config.wrappers == {}
     assert config.model == FlattenConcatConfig()
+    assert config.critic == SharedCriticConfig()
     assert config.algorithm == ESConfig()
     assert config.runner == LocalRunnerConfig()
     assert list(config.callbacks) == ["console", "jsonl", "tensorboard"]
@@ -94,6 +95,7 @@ def test_components_name_the_spec_behind_each_node() -> None:
         "env": "gym_env",
         "wrappers.reward_scaling": "reward_scaling",
         "model": "flatten_concat",
+        "critic": "shared",
         "algorithm": "es",
         "runner": "local",
         "callbacks.console": "console",

@@ -236,7 +236,8 @@ def test_a_policy_that_honours_changing_masks_gets_through_a_masked_env():
 
     def act(turn):
         count = len(turn.observation["step"])
-        return masked.mode({"action": np.tile(np.float32([3, 2, 1]), (count, 1))}, turn.observation["action_mask"])
+        preferred = masked.mode(np.tile(np.float32([3, 2, 1]), (count, 1)), turn.observation["action_mask"])
+        return masked.to_env(preferred)
 
     assert play(MaskedEnv, 5, act).returns.tolist() == [6.0] * 5
 

@@ -17,8 +17,10 @@ SQUASHED = BoxDistribution.squashed_gaussian
 
 
 def mode(space, mask=None, distribution=BoxDistribution.gaussian, **outputs):
-    rows = {head: np.array(value, np.float32) for head, value in outputs.items()}
-    return ActionHeads(space, distribution).mode(rows, mask)
+    heads = ActionHeads(space, distribution)
+    assert outputs.keys() == heads.output_sizes.keys()
+    side_by_side = np.concatenate([np.array(outputs[head], np.float32) for head in heads.output_sizes], axis=1)
+    return heads.to_env(heads.mode(side_by_side, mask))
 
 
 def test_discrete_takes_the_largest_logit_and_respects_the_start():
@@ -132,15 +134,15 @@ def test_a_space_without_distribution_is_refused_with_its_path_and_what_is_allow
 def decisions(draw, bounded):
     space, count = draw(any_space(bounded)), draw(st.integers(1, 4))
     numbers = st.floats(-1000, 1000, width=32)
-    sizes = ActionHeads(space).output_sizes
-    outputs = {head: draw(hnp.arrays(np.float32, (count, size), elements=numbers)) for head, size in sizes.items()}
+    outputs = draw(hnp.arrays(np.float32, (count, ActionHeads(space).size), elements=numbers))
     return space, outputs, random_mask(space, count, np.random.default_rng(draw(st.integers(0, 999)))), count
 
 
 @given(decisions(bounded=False), st.booleans())
 def test_every_mode_is_an_allowed_member_of_the_space(case, masked):
     space, outputs, mask, count = case
-    actions = ActionHeads(space).mode(outputs, mask if masked else None)
+    heads = ActionHeads(space)
+    actions = heads.to_env(heads.mode(outputs, mask if masked else None))
     for row in range(count):
         assert space.contains(unbatch(actions, row))
         assert allowed(space, unbatch(mask, row) if masked and mask is not None else None, unbatch(actions, row))
@@ -149,7 +151,8 @@ def test_every_mode_is_an_allowed_member_of_the_space(case, masked):
 @given(decisions(bounded=True))
 def test_every_squashed_mode_is_a_member_of_the_space(case):
     space, outputs, mask, count = case
-    actions = ActionHeads(space, SQUASHED).mode(outputs, mask)
+    heads = ActionHeads(space, SQUASHED)
+    actions = heads.to_env(heads.mode(outputs, mask))
     assert all(space.contains(unbatch(actions, row)) for row in range(count))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from support.spaces import allowed, mask_space, random_mask
 
 from maze_core.rl.actors import StructuredEnv
+from maze_core.rl.spaces import ACTION_MASK as MASK
+from maze_core.rl.spaces import unbatch
 
 PICK, PLACE = "pick", "place"
 VALUES = np.linspace(-1, 1, 4, dtype=np.float32)
@@ -142,3 +145,131 @@ class MaskedEnv(gymnasium.Env[Any, Any]):
         if self.steps != self.empty_at:
             self.allowed[self.np_random.integers(3)] = 1
         return {"step": np.array([self.steps], np.float32), "action_mask": self.allowed}
+
+
+class IdentityEnv(gymnasium.Env[Any, Any]):
+    """Shows an action, and pays the share of its parts that is repeated; episodes have 100 steps.
+
+    Args:
+        space: Discrete, MultiDiscrete or MultiBinary; of the observations too.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = space, space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.action_space.seed(int(self.np_random.integers(2**31)))
+        self.steps, self.shown = 0, self.action_space.sample()
+        return self.shown, {}
+
+    def step(self, action: Any) -> Any:
+        reward = float(np.mean(action == self.shown))
+        self.steps, self.shown = self.steps + 1, self.action_space.sample()
+        return self.shown, reward, False, self.steps == 100, {}
+
+
+class BanditEnv(gymnasium.Env[Any, Any]):
+    """One choice, which pays what it is listed to pay; then the episode terminates.
+
+    Args:
+        pays: Reward of each choice.
+        noise: Standard deviation around it.
+    """
+
+    observation_space = spaces.Box(0, 1, (1,))
+
+    def __init__(self, pays: Sequence[float], noise: float = 0.0) -> None:
+        self.pays, self.noise = pays, noise
+        self.action_space = spaces.Discrete(len(pays))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        reward = self.pays[int(action)] + self.noise * float(self.np_random.normal())
+        return np.ones(1, np.float32), reward, True, False, {}
+
+
+class TwoStateEnv(gymnasium.Env[Any, Any]):
+    """Stay, or go to the other state: staying pays 1 in the first state and 2 in the second, going 0.
+
+    Nothing ends by itself; episodes begin in the first state and are truncated after 8 steps. With discount
+    g the second state is worth 2 / (1 - g), and the first one g times as much if going pays off (g > 1/2).
+    """
+
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.state = self.steps = 0
+        return self.state, {}
+
+    def step(self, action: Any) -> Any:
+        reward = 0.0 if action == 1 else 1.0 + self.state
+        self.state, self.steps = self.state ^ int(action), self.steps + 1
+        return self.state, reward, False, self.steps == 8, {}
+
+
+class LinearQuadraticEnv(gymnasium.Env[Any, Any]):
+    """Keep x at zero: it becomes ``A * x + u``, and costs ``x**2 + u**2``.
+
+    Nothing ends by itself; episodes are truncated after 10 steps. One observes x and its square, so that
+    the best policy and its values are linear.
+    """
+
+    A = 1.1
+    observation_space, action_space = spaces.Box(-np.inf, np.inf, (2,)), spaces.Box(-np.inf, np.inf, (1,))
+
+    @classmethod
+    def best_gain(cls, gamma: float) -> float:
+        """The k of the best action, ``u = -k * x``, from the Riccati equation."""
+        p = 0.0
+        for _ in range(200):
+            p = 1 + gamma * cls.A**2 * p / (1 + gamma * p)
+        return gamma * cls.A * p / (1 + gamma * p)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.x, self.steps = float(self.np_random.uniform(-1, 1)), 0
+        return self._observation(), {}
+
+    def step(self, action: Any) -> Any:
+        u = float(action[0])
+        cost = self.x**2 + u**2
+        self.x, self.steps = self.A * self.x + u, self.steps + 1
+        return self._observation(), -cost, False, self.steps == 10, {}
+
+    def _observation(self) -> Any:
+        return np.array([self.x, self.x**2], np.float32)
+
+
+class RandomEnv(gymnasium.Env[Any, Any]):
+    """Random members of a space as observations, and random masks; every action is checked.
+
+    Args:
+        observation_space: What is observed.
+        action_space: What is decided.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        mask = mask_space(action_space)
+        self.action_space, self._seen = action_space, observation_space
+        self.observation_space = spaces.Dict({"seen": observation_space, **({} if mask is None else {MASK: mask})})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self._seen.seed(seed)
+        return self._observation(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), f"{action} is not in {self.action_space}"
+        assert allowed(self.action_space, self.mask, action), f"{action} is not allowed by {self.mask}"
+        terminated, truncated = (self.np_random.random(2) < 0.2).tolist()
+        return self._observation(), float(self.np_random.normal()), terminated, truncated, {}
+
+    def _observation(self) -> Any:
+        mask = random_mask(self.action_space, 1, self.np_random)
+        self.mask = None if mask is None else unbatch(mask, 0)
+        return {"seen": self._seen.sample(), **({} if mask is None else {MASK: self.mask})}
