@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 N_CHOICES = 6
 ACTION_SPACES: dict[str, spaces.Space[Any]] = {
@@ -41,12 +42,15 @@ class Identity(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> Any:
         """Compare, and draw the next one."""
-        reward = -float(np.abs(spaces.flatten(self.action_space, action) - self._wanted).mean())
+        reward = -float(np.abs(self._flat(action) - self._wanted).mean())
         return self._draw(), reward, False, False, {}
 
     def _draw(self) -> Any:
-        self._wanted = spaces.flatten(self.action_space, self.action_space.sample()).astype(np.float32)
+        self._wanted = self._flat(self.action_space.sample())
         return self._wanted
+
+    def _flat(self, action: Any) -> NDArray[np.float32]:
+        return np.asarray(spaces.flatten(self.action_space, action), np.float32)
 
 
 class MaskedIdentity(gymnasium.Env[Any, Any]):

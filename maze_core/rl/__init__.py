@@ -12,11 +12,9 @@ from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Derivatives, Kernel, Population, Samples
 from maze_core.rl.losses import ActorCriticLoss, clipped_surrogate, policy_gradient, squared_error
 from maze_core.rl.normalization import Moments, ObservationNormalization
-from maze_core.rl.parameters import FlatOptimizer, FlatParameters
+from maze_core.rl.optimization import FlatOptimizer, FlatParameters, check_horizon, scheduled
 from maze_core.rl.policy import Policy, RandomPolicy, get_vector, set_vector
-from maze_core.rl.returns import explained_variance, generalized_advantages
-from maze_core.rl.rollouts import Experience, Rollout
-from maze_core.rl.schedules import check_horizon, scheduled
+from maze_core.rl.rollouts import Experience, Rollout, explained_variance, generalized_advantages
 from maze_core.rl.spaces import ObservationEncoder, flat_size
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maze_core.errors import EnvFaultError, EnvRowError, NonFiniteError
-from maze_core.rl.actors import Actor, Turn, action_mask
-from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeBatch, EpisodeEvents
-from maze_core.rl.kernels import Float32, Kernel
-from maze_core.rl.normalization import Moments, part_of
-from maze_core.rl.rollouts import Decisions, Rollout, Seen
+from maze_core.rl.actors import Turn, action_mask
+from maze_core.rl.kernels import Kernel
+from maze_core.rl.rollouts import Rollout
 from maze_core.rl.spaces import Encoded
+from maze_core.rl.storage import ActionNoise, Decisions, EndedEpisodes, RawObservations, Seen, Ticks
 from maze_core.rl.streams import MAX_SEED, Streams
 from maze_core.rl.vector_env import AnyVectorEnv, reset_envs
 
@@ -53,7 +52,7 @@ class Collector:
         self._returns = np.zeros(n)
         self._seed_blocks: list[tuple[int, NDArray[np.int64]]] = [(-1, np.zeros(0, np.int64))] * n
         self._decisions: dict[str, Decisions] = {}
-        self._ended: _Ended = _Ended()
+        self._ended: EndedEpisodes = EndedEpisodes()
 
     def collect(self, n_steps: int) -> Rollout:
         """Lets every env take `n_steps` env steps at least; exactly so many if they stay in lock-step.
@@ -69,23 +68,27 @@ class Collector:
             self._observation = reset_envs(self.env, np.arange(self.env.num_envs), self._next_seeds(self._live))
         for decisions in self._decisions.values():
             decisions.clear()
-        self._ended = _Ended()
-        noise = _Noise(self.streams, self._n_rollouts, n_steps, self.env.num_envs)
-        record = _Record(n_steps, self.env.num_envs, self.actors.step_begins(self._observation))
-        observed = _Observed() if self._learns_statistics() else None
-        while not record.has(n_steps):
-            self._tick(record, noise, n_steps, observed)
-        last = [Seen(record.n, _envs(turn, self.env.num_envs), turn.step_key, self._encode(turn, None))
+        self._ended = EndedEpisodes()
+        noise = ActionNoise(self.streams, self._n_rollouts, n_steps, self.env.num_envs)
+        ticks = Ticks(n_steps, self.env.num_envs, self.actors.step_begins(self._observation))
+        observed = RawObservations() if self._learns_statistics() else None
+        while not ticks.has(n_steps):
+            self._tick(ticks, noise, n_steps, observed)
+        last = [Seen(ticks.n, _envs(turn, self.env.num_envs), turn.step_key, self._encode(turn, None))
                 for turn in self._turns()]  # fmt: skip
-        if observed is not None:
+        if observed is not None and self.policy.normalization is not None:
             observed.learn(self.policy.normalization)
         self._n_rollouts += 1
-        self._check_rewards(record)
-        rollout = record.rollout(self._decisions, last, self._ended.batch())
+        self._check_rewards(ticks)
+        rollout = Rollout(
+            {key: part for key, part in self._decisions.items() if part.count},
+            ticks.rewards[: ticks.n], ticks.terminated[: ticks.n], ticks.truncated[: ticks.n], ticks.begins,
+            ticks.cut, last, self._ended.batch(),
+        )  # fmt: skip
         self.env_steps += int(np.count_nonzero(rollout.closes))
         return rollout
 
-    def _tick(self, record: _Record, noise: _Noise, n_steps: int, observed: _Observed | None) -> None:
+    def _tick(self, ticks: Ticks, noise: ActionNoise, n_steps: int, observed: RawObservations | None) -> None:
         """One call of the env's `step`, with all that belongs to it."""
         start = time.perf_counter()
         decided, kept = [], []
@@ -102,31 +105,31 @@ class Collector:
         for (turn, _), parts in zip(decided, kept, strict=True):
             if turn.step_key not in self._decisions:
                 self._decisions[turn.step_key] = Decisions(n_steps * self.env.num_envs)
-            self._decisions[turn.step_key].append(record.n, turn.rows, parts)
+            self._decisions[turn.step_key].append(ticks.n, turn.rows, parts)
         stored = time.perf_counter()
         observation, rewards, terminated, truncated, infos = self.env.step(env_actions)
         stepped = time.perf_counter()
         self._observation = observation
         ended = terminated | truncated
         begins = self.actors.step_begins(observation)
-        tick = record.add(rewards, terminated, truncated, begins)
+        tick = ticks.add(rewards, terminated, truncated, begins)
         self._returns += rewards
         self._lengths += 1 if begins is None else begins | ended
         self.seconds["forward"] += chosen - start
         self.seconds["store"] += stored - chosen + time.perf_counter() - stepped
         self.seconds["env"] += stepped - stored
         if ended.any():
-            self._end_episodes(record, tick, ended, infos)
+            self._end_episodes(ticks, tick, ended, infos)
 
-    def _end_episodes(self, record: _Record, tick: int, ended: NDArray[np.bool_], infos: Mapping[str, Any]) -> None:
+    def _end_episodes(self, ticks: Ticks, tick: int, ended: NDArray[np.bool_], infos: Mapping[str, Any]) -> None:
         start = time.perf_counter()
-        cut = record.truncated[tick] & ~record.terminated[tick]
+        cut = ticks.truncated[tick] & ~ticks.terminated[tick]
         if cut.any():
             for turn in self._turns(np.flatnonzero(cut)):
-                encoded = _copied(self._encode(turn, None))
-                record.cut.append(Seen(tick, _envs(turn, self.env.num_envs), turn.step_key, encoded))
+                envs = _envs(turn, self.env.num_envs)  # chosen rows are copies, so they outlive the reset
+                ticks.cut.append(Seen(tick, envs, turn.step_key, self._encode(turn, None)))
         if not np.isfinite(self._returns[ended]).all():
-            self._check_rewards(record)
+            self._check_rewards(ticks)
         self._ended.add(np.flatnonzero(ended), self._returns, self._lengths, infos)
         self._returns[ended], self._lengths[ended] = 0.0, 0
         self._episodes[ended] += 1
@@ -134,7 +137,7 @@ class Collector:
         self.seconds["store"] += time.perf_counter() - start
         start = time.perf_counter()
         self._observation = reset_envs(self.env, np.flatnonzero(ended), seeds)
-        record.begin(ended)
+        ticks.begin(ended)
         self.seconds["env"] += time.perf_counter() - start
 
     def _turns(self, finished: NDArray[np.intp] | None = None) -> list[Turn]:
@@ -145,13 +148,13 @@ class Collector:
         except EnvRowError as error:
             raise self._fault(error, error.env) from None
 
-    def _encode(self, turn: Turn, observed: _Observed | None) -> Encoded:
+    def _encode(self, turn: Turn, observed: RawObservations | None) -> Encoded:
         try:
             if observed is None:
                 return self.policy.encode(turn)
             assert self.policy.normalization is not None
             encoded = self.policy.encoders[turn.step_key].encode(turn.observation, np.float64)
-            observed.add(turn.step_key, encoded, [path for path, _ in self.policy.normalization.parts(turn.step_key)])
+            observed.add(turn.step_key, encoded, self.policy.normalization)
             return self.policy.normalization.apply_to(turn.step_key, encoded)
         except EnvRowError as error:  # counted within the turn
             raise self._fault(error, int(_envs(turn, self.env.num_envs)[error.env])) from None
@@ -174,12 +177,12 @@ class Collector:
     def _next_seeds(self, envs: NDArray[np.bool_]) -> list[int]:
         return [self._seed(env, self._episodes[env]) for env in np.flatnonzero(envs).tolist()]
 
-    def _check_rewards(self, record: _Record) -> None:
+    def _check_rewards(self, ticks: Ticks) -> None:
         """A reward that is not finite shows in the return of its episode."""
         bad = np.flatnonzero(~np.isfinite(self._returns))
         if len(bad):
             env = int(bad[0])
-            reward = next(r for r in record.rewards[: record.n, env][::-1] if not np.isfinite(r))
+            reward = next(r for r in ticks.rewards[: ticks.n, env][::-1] if not np.isfinite(r))
             raise NonFiniteError(
                 f"env {env} of {self.env.num_envs} gave the reward {reward} in the first {self._lengths[env]} env "
                 f"steps of the episode with seed {self._seed(env, self._episodes[env])}; rewards must be finite "
@@ -204,112 +207,5 @@ class Collector:
         self._observation = None
 
 
-class _Record:
-    """What belongs to the env, by tick; it grows when it must."""
-
-    def __init__(self, n_ticks: int, n_envs: int, begins: NDArray[np.bool_] | None) -> None:
-        self.n = 0
-        self.cut: list[Seen] = []
-        self.rewards = np.zeros((n_ticks, n_envs))
-        self.terminated, self.truncated = np.zeros((n_ticks, n_envs), bool), np.zeros((n_ticks, n_envs), bool)
-        self._begins = None if begins is None else [begins.copy()]
-        self._finished = np.zeros(n_envs, np.int64)
-
-    def has(self, n_steps: int) -> bool:
-        """True if every env finished as many env steps."""
-        return self.n >= n_steps and (self._begins is None or int(self._finished.min()) >= n_steps)
-
-    def add(self, rewards: Any, terminated: Any, truncated: Any, begins: NDArray[np.bool_] | None) -> int:
-        """Takes one tick, and returns its number."""
-        if self.n == len(self.rewards):
-            self.rewards, self.terminated, self.truncated = (
-                np.concatenate((part, np.zeros_like(part))) for part in (self.rewards, self.terminated, self.truncated)
-            )
-        tick = self.n
-        self.rewards[tick], self.terminated[tick], self.truncated[tick] = rewards, terminated, truncated
-        self.n += 1
-        if self._begins is not None and begins is not None:
-            self._begins.append(begins.copy())
-            self._finished += begins | self.terminated[tick] | self.truncated[tick]
-        return tick
-
-    def begin(self, envs: NDArray[np.bool_]) -> None:
-        """An env step begins with the first observation of an episode."""
-        if self._begins is not None:
-            self._begins[-1] |= envs
-
-    def rollout(self, decisions: Mapping[str, Decisions], last: list[Seen], episodes: EpisodeBatch) -> Rollout:
-        """All of it."""
-        n = self.n
-        return Rollout(
-            {key: part for key, part in decisions.items() if part.count},
-            self.rewards[:n], self.terminated[:n], self.truncated[:n],
-            None if self._begins is None else np.stack(self._begins), self.cut, last, episodes,
-        )  # fmt: skip
-
-
-class _Noise:
-    """Blocks of noise for each actor; a further one is drawn when it acted more often than expected."""
-
-    def __init__(self, streams: Streams, rollout: int, n_steps: int, n_envs: int) -> None:
-        self._streams, self._rollout, self._shape = streams, rollout, (n_steps, n_envs)
-        self._blocks: dict[str, tuple[int, Float32]] = {}
-
-    def rows(self, actor: Actor, turn: Turn) -> Float32:
-        """Noise for the rows of a turn, [len(rows), n_noise]."""
-        used, block = self._blocks.get(actor.step_key, (0, None))
-        number, place = divmod(used, self._shape[0])
-        if block is None or place == 0:
-            generator = self._streams.generator(f"actions/{actor.step_key}", self._rollout, number)
-            block = actor.heads.noise(generator, self._shape)
-        self._blocks[actor.step_key] = (used + 1, block)
-        rows: Float32 = block[place] if turn.rows is None else block[place][turn.rows]
-        return rows
-
-
-class _Observed:
-    """Observations of a rollout before normalisation, for its running statistics."""
-
-    def __init__(self) -> None:
-        self._parts: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
-
-    def add(self, step_key: str, encoded: Encoded, paths: list[str]) -> None:
-        for path in paths:
-            self._parts.setdefault((step_key, path), []).append(part_of(encoded, path).astype(np.float64))
-
-    def learn(self, normalization: Any) -> None:
-        """Adds them to the statistics."""
-        for (step_key, path), values in self._parts.items():
-            normalization.update(step_key, {path: Moments.of(np.concatenate(values))})
-
-
-class _Ended:
-    """Episodes that ended."""
-
-    def __init__(self) -> None:
-        self._returns: list[float] = []
-        self._lengths: list[int] = []
-        self._events: list[EpisodeEvents | None] = []
-
-    def add(
-        self, envs: NDArray[np.intp], returns: NDArray[np.float64], lengths: NDArray[np.int64], infos: Mapping[str, Any]
-    ) -> None:
-        self._returns += returns[envs].tolist()
-        self._lengths += lengths[envs].tolist()
-        told = infos.get(EPISODE_EVENTS)
-        self._events += [None] * len(envs) if told is None else [told[env] for env in envs]
-
-    def batch(self) -> EpisodeBatch:
-        return EpisodeBatch(
-            np.array(self._returns, np.float64),
-            np.array(self._lengths, np.int64),
-            self._events if any(event is not None for event in self._events) else (),
-        )
-
-
 def _envs(turn: Turn, num_envs: int) -> NDArray[np.intp]:
     return np.arange(num_envs) if turn.rows is None else turn.rows
-
-
-def _copied(encoded: Encoded) -> Encoded:
-    return {key: _copied(part) if isinstance(part, dict) else part.copy() for key, part in encoded.items()}

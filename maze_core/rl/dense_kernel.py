@@ -16,7 +16,7 @@ from maze_core.rl.actors import Rows, Turn, action_mask
 from maze_core.rl.blocks import DenseModel, DenseSpec
 from maze_core.rl.critics import Critic
 from maze_core.rl.kernels import Float32, Loss, Samples, set_log_std_gradient
-from maze_core.rl.parameters import FlatParameters
+from maze_core.rl.optimization import FlatParameters
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import Encoded, flatten
 from maze_core.rl.streams import Streams
@@ -158,7 +158,7 @@ class DenseKernel:
         if self.critic is not None and self.critic.in_policy:
             values = layers[-1][:, -1]
         elif critic is not None:
-            critic_layers = critic.layers(inputs if samples.valued is None else inputs[samples.valued])
+            critic_layers = critic.layers(samples.of_values(inputs)[0])
             values = critic_layers[-1][:, 0]
         derivatives = loss(samples, layers[-1][:, :size], values)
         d_outputs, d_values = derivatives.outputs, derivatives.values

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from maze_core.rl.actors import Turn
 from maze_core.rl.critics import Critic
-from maze_core.rl.parameters import FlatParameters
+from maze_core.rl.optimization import FlatParameters
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import Encoded
 from maze_core.rl.streams import Streams
@@ -41,9 +41,9 @@ class Samples:
         actions: What was decided, raw, [n, n_actions].
         log_probs: How probable that was when it was decided, [n].
         advantages: How much better than expected it turned out, [n].
-        valued: Of which decisions the critic learns the value, indices [m]; None = all.
-        values: What the critic said about them during the rollout, [m]; empty without critic.
-        returns: What the critic should have said, [m]; empty without critic.
+        valued: Of which decisions the critic learns the value, m of [n]; None = all.
+        values: What the critic said about them during the rollout, [n].
+        returns: What the critic should have said, [n].
     """
 
     step_key: str
@@ -52,9 +52,13 @@ class Samples:
     actions: Float32
     log_probs: Float32
     advantages: Float32
-    valued: NDArray[np.intp] | None
+    valued: NDArray[np.bool_] | None
     values: Float32
     returns: Float32
+
+    def of_values(self, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """The rows [m] of arrays [n] whose value the critic learns."""
+        return arrays if self.valued is None else tuple(array[self.valued] for array in arrays)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class ActorCriticLoss:
         self._entropy_coef, self._value_loss_coef = entropy_coef, value_loss_coef
         self._value_clip_range = value_clip_range
         self._n = sum(len(part.advantages) for part in samples)
-        self._m = sum(len(part.returns) for part in samples)
+        self._m = sum(len(part.of_values(part.returns)[0]) for part in samples)
         self._mean, self._std = 0.0, 1.0
         if normalize_advantages and self._n > 1:
             advantages = _joined([part.advantages for part in samples])
@@ -110,7 +110,8 @@ class ActorCriticLoss:
         return Derivatives(d_outputs, d_log_std, d_values)
 
     def _value_derivatives(self, samples: Samples, values: Float32) -> Float32:
-        losses, d_values = squared_error(values, samples.returns, samples.values, self._value_clip_range)
+        returns, old_values = samples.of_values(samples.returns, samples.values)
+        losses, d_values = squared_error(values, returns, old_values, self._value_clip_range)
         self._sums["value_loss"] += _sum(losses)
         return d_values * np.float32(self._value_loss_coef / max(self._m, 1))
 

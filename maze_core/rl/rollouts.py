@@ -1,96 +1,60 @@
-"""What was experienced between two updates, and what an update learns from it.
-
-Storage is kept by actor, one row for each decision, in the order in which they were made; what
-belongs to the env (rewards, ends of episodes) is kept by *tick* [S, B]: one call of the vector env's
-`step`, in which every env takes one sub-step. In a flat env ticks, env steps and sub-steps are the same.
-"""
+"""What was experienced between two updates, and what an update learns from it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maze_core.errors import UserError
-from maze_core.rl.actors import Rows
 from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.kernels import Float32, Kernel, Samples
-from maze_core.rl.policy import Policy
-from maze_core.rl.returns import explained_variance, generalized_advantages
 from maze_core.rl.spaces import Encoded, take_rows
+from maze_core.rl.storage import Bools, Decisions, Seen
 
 Float64 = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 CHUNK = 1024
 """Rows of one pass through the critic."""
 
 
-class Decisions:
-    """Storage of one actor's decisions; it grows when it must, and is used again for the next rollout.
+def generalized_advantages(
+    rewards: Float64,
+    values: Float64,
+    next_values: Float64,
+    ended: NDArray[np.bool_],
+    gamma: float | Float64,
+    gae_lambda: float | Float64,
+) -> Float64:
+    """Generalised advantage estimation (Schulman et al. 2016, arXiv:1506.02438).
+
+    Nothing crosses the end of an episode. Whether an end is a termination or a truncation is said by
+    `next_values` alone: 0 after a termination, the value of the final observation after a truncation.
 
     Args:
-        capacity: Rows that are expected.
+        rewards: [T, B].
+        values: Value of what was observed before each step, [T, B].
+        next_values: Value of what was observed after it, [T, B].
+        ended: Whether an episode ended with the step, [T, B].
+        gamma: Discount from a step to the next, a number or [T, B].
+        gae_lambda: Weight of longer returns, a number or [T, B].
 
-    Attributes:
-        observation: What the networks saw, leaves [capacity, ...].
-        mask: Masks, leaves [capacity, ...], or None.
-        outputs: What the policy's network put out, [capacity, size].
-        actions: Raw actions, [capacity, n_actions].
-        count: Rows in use.
+    Returns:
+        Advantages [T, B]; added to `values` they are the returns that a critic learns.
     """
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity, self.count = capacity, 0
-        self._rows: Any = None
-        self._places: list[tuple[int, Rows, int]] = []
-
-    def append(self, tick: int, rows: Rows, parts: tuple[Encoded, Any, Float32, Float32]) -> None:
-        """Takes the decisions of one turn: observation, mask, outputs, actions, leaves [len(rows), ...]."""
-        n = len(parts[2])
-        end = self.count + n
-        if self._rows is None:
-            self._rows = tuple(_storage(part, self._capacity) for part in parts[:3])
-            self._rows += (np.empty((self._capacity, parts[3].shape[1]), np.float32),)
-        if end > self._capacity:
-            self._capacity = max(end, 2 * self._capacity)
-            self._rows = tuple(_grown(part, self.count, self._capacity) for part in self._rows)
-        _put(self._rows, slice(self.count, end), parts)
-        self._places.append((tick, rows, n))
-        self.count = end
-
-    def clear(self) -> None:
-        """Forgets all rows."""
-        self.count = 0
-        self._places.clear()
-
-    def rows(self) -> tuple[Encoded, Any, Float32, Float32]:
-        """Observation, mask, outputs, actions of all rows in use; views of the storage."""
-        return _first(self._rows, self.count)  # type: ignore[no-any-return]
-
-    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Tick and env of each row in use."""
-        ticks = np.repeat([tick for tick, _, _ in self._places], [n for _, _, n in self._places])
-        return ticks, np.concatenate([np.arange(n) if rows is None else rows for _, rows, n in self._places])
+    advantages = rewards + gamma * next_values - values
+    decay: Any = np.where(ended, 0.0, np.asarray(gamma) * gae_lambda)
+    for step in range(len(advantages) - 2, -1, -1):
+        advantages[step] += decay[step] * advantages[step + 1]
+    return advantages
 
 
-@dataclass
-class Seen:
-    """Observations that were seen but not acted upon: at the end of an episode, or of the rollout.
-
-    Args:
-        tick: After which tick.
-        envs: In which envs, [n].
-        step_key: By which actor.
-        observation: Encoded, leaves [n, ...].
-    """
-
-    tick: int
-    envs: NDArray[np.intp]
-    step_key: str
-    observation: Encoded
+def explained_variance(values: NDArray[Any], returns: NDArray[Any]) -> float:
+    """Share of the variance of returns [n] that values [n] explain: 1 is all, 0 or less is nothing."""
+    variance = float(np.var(returns))
+    return 1.0 - float(np.var(returns - values)) / variance if variance > 0 else 0.0
 
 
 @dataclass
@@ -210,45 +174,23 @@ class Rollout:
 
 @dataclass
 class _Part:
-    """What one actor learns from: all its samples, and which of them belong to which env step."""
+    """What one actor learns from: all its samples by env step, and where each begins, [n + 1]; None = one each."""
 
     samples: Samples
-    order: NDArray[np.intp] | None  # rows sorted by env step; None = they are
-    starts: NDArray[np.intp] | None  # of each env step among them, [n + 1]; None = one row each
+    starts: NDArray[np.intp] | None
 
     def rows_of(self, env_steps: NDArray[np.intp]) -> NDArray[np.intp]:
         """Rows that belong to these env steps."""
         if self.starts is None:
-            places = env_steps
-        else:
-            first, counts = self.starts[env_steps], np.diff(self.starts)[env_steps]
-            ends = counts.cumsum()
-            places = np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
-        return places if self.order is None else self.order[places]
+            return env_steps
+        first, counts = self.starts[env_steps], np.diff(self.starts)[env_steps]
+        rows: NDArray[np.intp] = np.arange(counts.sum()) + np.repeat(first - counts.cumsum() + counts, counts)
+        return rows
 
     def chosen(self, rows: NDArray[np.intp]) -> Samples:
         """The samples in these rows."""
-        all_samples = self.samples
-        valued, by_value = None, rows
-        if all_samples.valued is not None:
-            place = np.full(len(all_samples.advantages), -1)
-            place[all_samples.valued] = np.arange(len(all_samples.valued))
-            by_value = place[rows]
-            valued = np.flatnonzero(by_value >= 0)
-            by_value = by_value[valued]
-        elif len(all_samples.returns) == 0:
-            by_value = rows[:0]
-        return Samples(
-            all_samples.step_key,
-            take_rows(all_samples.observation, rows),
-            None if all_samples.mask is None else take_rows(all_samples.mask, rows),
-            all_samples.actions[rows],
-            all_samples.log_probs[rows],
-            all_samples.advantages[rows],
-            valued,
-            all_samples.values[by_value],
-            all_samples.returns[by_value],
-        )
+        parts = {field.name: getattr(self.samples, field.name) for field in fields(Samples) if field.name != "step_key"}
+        return Samples(self.samples.step_key, **{name: take_rows(part, rows) for name, part in parts.items()})
 
 
 @dataclass
@@ -281,72 +223,42 @@ class Experience:
 
     def explained_variance(self) -> float:
         """Of the returns by the values of the rollout."""
-        samples = self.samples()
-        values = np.concatenate([part.values for part in samples])
-        return explained_variance(values, np.concatenate([part.returns for part in samples]))
+        pairs = [part.of_values(part.values, part.returns) for part in self.samples()]
+        values, returns = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        return explained_variance(values, returns)
 
 
 def _learnable(
     key: str, decisions: Decisions, kernel: Kernel, begins: Bools | None, steps: NDArray[np.intp],
     values: Float64, advantages: Float64,
 ) -> _Part:  # fmt: skip
-    """What one actor learns from."""
-    observation, mask, outputs, actions = decisions.rows()
-    critic, order, starts, valued = kernel.critic, None, None, None
-    if begins is None:
-        value_rows, advantage_rows = values.ravel(), advantages.ravel()
-    else:
-        places = decisions.places()
-        value_rows, advantage_rows, of_step = values[places], advantages[places], steps[places]
-        order = np.argsort(of_step, kind="stable")
+    """What one actor learns from; decisions of env steps that are not in here as a whole are left out."""
+    rows, places, starts = decisions.rows(), decisions.places(), None
+    if begins is not None:
+        of_step = steps[places]
+        order = np.argsort(of_step, kind="stable")[np.count_nonzero(of_step < 0) :]
         starts = np.searchsorted(of_step[order], np.arange(steps.max(initial=-1) + 2))
-        if critic is not None and not critic.per_sub_step:
-            begun = begins[places]
-            valued = None if begun.all() else np.flatnonzero(begun)
-    has_values = critic is not None and critic.values_of(key)
-    samples = Samples(
-        key, observation, mask, actions, _log_probs(kernel.policy, key, outputs, actions, mask),
-        advantage_rows.astype(np.float32),
-        valued if has_values else None,
-        _select(value_rows, valued, has_values), _select(value_rows + advantage_rows, valued, has_values),
-    )  # fmt: skip
-    return _whole(_Part(samples, order, starts))
-
-
-def _whole(part: _Part) -> _Part:
-    """Leaves out rows that belong to no whole env step."""
-    if part.order is None or part.starts is None:
-        return part
-    if part.starts[0] > 0:
-        kept = np.sort(part.order[part.starts[0] :])
-        renumbered = np.full(len(part.order), -1)
-        renumbered[kept] = np.arange(len(kept))
-        order, starts = renumbered[part.order[part.starts[0] :]], part.starts - part.starts[0]
-        part = _Part(part.chosen(kept), order, starts)
-    assert part.order is not None
-    starts = part.starts
-    assert starts is not None
+        if not np.array_equal(order, np.arange(decisions.count)):
+            rows, places = take_rows((rows, places), order)
+        starts = None if len(starts) == len(order) + 1 and (np.diff(starts) == 1).all() else starts
+    observation, mask, outputs, actions = rows
+    critic, valued = kernel.critic, None
+    if critic is None or not critic.values_of(key):
+        valued = np.zeros(len(actions), bool)
+    elif begins is not None and not critic.per_sub_step and not begins[places].all():
+        valued = begins[places]
+    log_probs = kernel.policy.actors.by_key[key].heads.evaluate(outputs, kernel.policy.log_std(key), actions, mask)
     return _Part(
-        part.samples,
-        None if (part.order == np.arange(len(part.order))).all() else part.order,
-        None if len(starts) == len(part.order) + 1 and (np.diff(starts) == 1).all() else starts,
-    )
-
-
-def _select(rows: Float64, valued: NDArray[np.intp] | None, has_values: bool) -> Float32:
-    if not has_values:
-        return np.zeros(0, np.float32)
-    return (rows if valued is None else rows[valued]).astype(np.float32)
-
-
-def _log_probs(policy: Policy, key: str, outputs: Float32, actions: Float32, mask: Any) -> Float32:
-    """How probable the actions were when they were sampled."""
-    heads = policy.actors.by_key[key].heads
-    return heads.evaluate(outputs, policy.log_std(key), actions, mask).log_probs
+        Samples(
+            key, observation, mask, actions, log_probs.log_probs, advantages[places].astype(np.float32), valued,
+            values[places].astype(np.float32), (values + advantages)[places].astype(np.float32),
+        ),
+        starts,
+    )  # fmt: skip
 
 
 def _in_chunks(kernel: Kernel, key: str, observation: Encoded, n: int) -> Float32:
-    chunks = [take_rows(observation, slice(first, first + CHUNK)) for first in range(0, n, CHUNK)]  # type: ignore[arg-type]
+    chunks = [take_rows(observation, slice(first, first + CHUNK)) for first in range(0, n, CHUNK)]
     return np.concatenate([kernel.values(key, chunk) for chunk in chunks])
 
 
@@ -358,38 +270,3 @@ def _moved_to_end(rewards: Float64, closes: Bools) -> Float64:
         moved[tick] = np.where(closes[tick], sums, 0.0)
         sums[closes[tick]] = 0.0
     return moved
-
-
-def _storage(part: Any, capacity: int) -> Any:
-    if isinstance(part, dict):
-        return {key: _storage(value, capacity) for key, value in part.items()}
-    return None if part is None else np.empty((capacity, *part.shape[1:]), part.dtype)
-
-
-def _grown(part: Any, count: int, capacity: int) -> Any:
-    if isinstance(part, dict):
-        return {key: _grown(value, count, capacity) for key, value in part.items()}
-    if part is None:
-        return None
-    grown = np.empty((capacity, *part.shape[1:]), part.dtype)
-    grown[:count] = part[:count]
-    return grown
-
-
-def _put(target: Any, rows: slice, part: Any) -> None:
-    if isinstance(target, dict):
-        for key, value in part.items():
-            _put(target[key], rows, value)
-    elif isinstance(target, tuple):
-        for to, value in zip(target, part, strict=True):
-            _put(to, rows, value)
-    elif target is not None:
-        target[rows] = part
-
-
-def _first(part: Any, count: int) -> Any:
-    if isinstance(part, dict):
-        return {key: _first(value, count) for key, value in part.items()}
-    if isinstance(part, tuple):
-        return tuple(_first(value, count) for value in part)
-    return None if part is None else part[:count]

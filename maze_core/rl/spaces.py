@@ -141,13 +141,15 @@ def flatten(observation: Mapping[str, Any]) -> NDArray[np.float32]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def take_rows(batch: Any, rows: NDArray[Any]) -> Any:
-    """The chosen rows of a batch with leaves [B, ...], of whatever nesting."""
+def take_rows(batch: Any, rows: NDArray[Any] | slice) -> Any:
+    """The chosen rows of a batch with leaves [B, ...], of whatever nesting; None stays None."""
+    if isinstance(batch, np.ndarray):
+        return batch[rows]
     if isinstance(batch, Mapping):
         return {key: take_rows(value, rows) for key, value in batch.items()}
     if isinstance(batch, tuple):
         return tuple(take_rows(value, rows) for value in batch)
-    return batch[rows]
+    return None if batch is None else batch[rows]
 
 
 def put_rows(target: Any, rows: NDArray[Any], batch: Any) -> None:

@@ -1,14 +1,15 @@
-"""All weights of some networks as one vector, so that an optimiser takes one step for all of them."""
+"""Gradient steps: all weights of some networks as one vector, an optimiser for it, and schedules."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from maze_core.enums import Schedule
 from maze_core.errors import NonFiniteError, UserError
 
 
@@ -61,7 +62,7 @@ class FlatParameters:
         return norm
 
     def _raise_non_finite(self) -> None:
-        bad = [name for name, parameter in self._named if not torch.isfinite(_gradient(parameter)).all()]
+        bad = [name for name, weight in self._named if weight.grad is not None and not weight.grad.isfinite().all()]
         what = f"gradient of the weights {bad[0]!r}" if bad else "norm of the gradient"
         raise NonFiniteError(f"the {what} is no longer finite. Try a smaller algorithm.lr.")
 
@@ -106,6 +107,29 @@ class FlatOptimizer:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": own})
 
 
-def _gradient(parameter: nn.Parameter) -> Any:
-    assert parameter.grad is not None
-    return parameter.grad
+def scheduled(value: float, schedule: Schedule, update: int, horizon: int | None) -> float:
+    """The value of an update.
+
+    Args:
+        value: Of the first update.
+        schedule: constant, or linear: zero would be reached by the update after the last.
+        update: Number of the update, from 0.
+        horizon: Updates of the whole run; needed for linear. Beyond it the last value stays.
+    """
+    if schedule is Schedule.constant:
+        return value
+    assert horizon is not None
+    return value * (1 - min(update, horizon - 1) / horizon)
+
+
+def check_horizon(schedules: Iterable[Schedule], horizon: int | None) -> None:
+    """Checks that schedules know when they end.
+
+    Raises:
+        UserError: If one is linear and there is no horizon.
+    """
+    if horizon is None and Schedule.linear in schedules:
+        raise UserError(
+            "a linear schedule needs to know when it ends. Set runner.n_epochs or runner.total_env_steps, "
+            "or use the schedule constant."
+        )
