@@ -7,6 +7,10 @@ PACKAGES := . plugins/envs/gym_env plugins/models/perception plugins/algorithms/
 SOURCES := maze_core conf plugins tests benchmarks examples
 
 .DEFAULT_GOAL := help
+
+# Tests run side by side, one thread each: more would only wait for each other.
+test test-all check: export OMP_NUM_THREADS := 1
+test test-all check: export OPENBLAS_NUM_THREADS := 1
 .PHONY: help install train test test-all check lint format types bench bench-install clean
 
 help:  ## Show this list.

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 FAKE_PLUGINS = Path(__file__).parent / "data" / "fake_plugins"
+OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+"""Set by pytest, and by torch when the first optimizer of a process is made."""
 
 
 def _process_state() -> dict[str, Any]:
@@ -22,7 +24,7 @@ def _process_state() -> dict[str, Any]:
         "working directory": Path.cwd(),
         "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "sys.path": list(sys.path),
-        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        "environment": {name: value for name, value in os.environ.items() if name not in OTHERS_VARIABLES},
         "threads": {thread for thread in threading.enumerate() if not thread.daemon},
         "child processes": multiprocessing.active_children(),
     }

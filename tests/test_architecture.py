@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "errors": 0, "specs": 0, "protocols": 0, "hookspecs": 0, "enums": 0, "run_config": 0, "field_docs": 0,
     "rl": 1, "stats": 1, "plugins": 1, "registry": 1, "presets": 1,
-    "config": 2, "build": 2, "env_factory": 2,
+    "config": 2, "build": 2, "env_factory": 2, "networks": 2,
     "runs": 3, "api": 3, "builtins": 3, "console": 3, "pictures": 3,
     "cli": 4,
 }  # fmt: skip

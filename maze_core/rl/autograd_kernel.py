@@ -17,7 +17,7 @@ from maze_core.rl.actors import Turn, action_mask
 from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.kernels import Float32, Loss, Samples, set_log_std_gradient
 from maze_core.rl.optimization import FlatParameters
-from maze_core.rl.policy import Policy
+from maze_core.rl.policy import Policy, parameter_starts
 from maze_core.rl.spaces import Encoded, take_rows
 from maze_core.rl.streams import Streams
 
@@ -143,15 +143,13 @@ class AutogradPopulation:
     def __init__(self, kernel: AutogradKernel, parameters: torch.Tensor) -> None:
         self._kernel = kernel
         self._parameters: dict[str, dict[str, torch.Tensor]] = {key: {} for key in kernel.policy.models}
-        position = 0
-        for name, parameter in kernel.policy.named_parameters():
-            block = parameters[:, position : position + parameter.numel()]
-            position += parameter.numel()
-            if name.startswith("models."):
-                _, key, inner = name.split(".", 2)
+        starts = parameter_starts(kernel.policy)
+        for key, model in kernel.policy.models.items():
+            for name, parameter in model.named_parameters(remove_duplicate=False):
+                start = starts[parameter]
+                shaped = parameters[:, start : start + parameter.numel()].reshape(-1, *parameter.shape)
                 # A gathered block is contiguous, so this one must be too: strides change the bits.
-                shaped = block.reshape(-1, *parameter.shape)
-                self._parameters[key][inner] = shaped.clone(memory_format=torch.contiguous_format)
+                self._parameters[key][name] = shaped.clone(memory_format=torch.contiguous_format)
 
     def act(self, turn: Turn) -> Any:
         """The most probable action of each row's own copy."""

@@ -76,10 +76,10 @@ class Collector:
             self._tick(ticks, noise, n_steps, observed)
         last = [Seen(ticks.n, _envs(turn, self.env.num_envs), turn.step_key, self._encode(turn, None))
                 for turn in self._turns()]  # fmt: skip
+        self._check_rewards(ticks)
         if observed is not None and self.policy.normalization is not None:
             observed.learn(self.policy.normalization)
         self._n_rollouts += 1
-        self._check_rewards(ticks)
         rollout = Rollout(
             {key: part for key, part in self._decisions.items() if part.count},
             ticks.rewards[: ticks.n], ticks.terminated[: ticks.n], ticks.truncated[: ticks.n], ticks.begins,
@@ -182,7 +182,8 @@ class Collector:
         bad = np.flatnonzero(~np.isfinite(self._returns))
         if len(bad):
             env = int(bad[0])
-            reward = next(r for r in ticks.rewards[: ticks.n, env][::-1] if not np.isfinite(r))
+            rewards = ticks.rewards[: ticks.n, env][::-1]
+            reward = next((reward for reward in rewards if not np.isfinite(reward)), rewards[0])
             raise NonFiniteError(
                 f"env {env} of {self.env.num_envs} gave the reward {reward} in the first {self._lengths[env]} env "
                 f"steps of the episode with seed {self._seed(env, self._episodes[env])}; rewards must be finite "

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,7 +16,7 @@ from maze_core.rl.blocks import DenseModel, DenseSpec
 from maze_core.rl.critics import Critic
 from maze_core.rl.kernels import Float32, Loss, Samples, set_log_std_gradient
 from maze_core.rl.optimization import FlatParameters
-from maze_core.rl.policy import Policy
+from maze_core.rl.policy import Policy, parameter_starts
 from maze_core.rl.spaces import Encoded, flatten
 from maze_core.rl.streams import Streams
 
@@ -164,8 +163,9 @@ class DenseKernel:
         d_outputs, d_values = derivatives.outputs, derivatives.values
         if critic is not None and critic_layers is not None and d_values is not None:
             critic.backward(critic_layers, d_values[:, None])
-        elif values is not None and d_values is not None:
-            d_outputs = np.concatenate((d_outputs, d_values[:, None]), axis=1)
+        elif self.critic is not None and self.critic.in_policy:
+            column = np.zeros_like(layers[-1][:, -1:]) if d_values is None else d_values[:, None]
+            d_outputs = np.concatenate((d_outputs, column), axis=1)
         policy.backward(layers, d_outputs)
         set_log_std_gradient(self.policy, samples.step_key, derivatives.log_std)
 
@@ -176,7 +176,7 @@ class DenseKernel:
 
     def population(self, parameters: Float32) -> DensePopulation:
         """Copies of the policy, computed in one batched product per layer."""
-        starts = _parameter_starts(self.policy)
+        starts = parameter_starts(self.policy)
         members = {}
         for key, model in self.policy.models.items():
             weights = []
@@ -216,12 +216,3 @@ class DensePopulation:
 def _spec(model: nn.Module) -> DenseSpec:
     assert isinstance(model, DenseModel)
     return model.dense_layers()
-
-
-def _parameter_starts(module: nn.Module) -> dict[torch.Tensor, int]:
-    starts: dict[torch.Tensor, int] = {}
-    position = 0
-    for parameter in module.parameters():
-        starts[parameter] = position
-        position += parameter.numel()
-    return starts

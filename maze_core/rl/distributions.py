@@ -257,8 +257,10 @@ class GaussianHead:
             )
         self._space, self._squashed = space, squashed
         self.size = self.n_actions = self.n_noise = self.n_log_stds = int(np.prod(space.shape))
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._half_range = (space.high.astype(np.float64) - space.low) / 2
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        with np.errstate(over="ignore"):
+            half_range = (self._high - self._low) / 2
+        self._log_range = float(np.log(np.where(half_range > 0, half_range, 1.0)).sum())
         points, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_POINTS)
         self._points, self._weights = points, weights / weights.sum()
 
@@ -283,9 +285,8 @@ class GaussianHead:
         entropies = np.full(len(outputs), (log_std + 0.5 * (LOG_2PI + 1)).sum(), log_probs.dtype)
         squashing = _Squashing(outputs, std, self._points, self._weights) if self._squashed else None
         if squashing is not None:
-            log_range = np.log(self._half_range).sum()
-            log_probs = log_probs - (log_tanh_slope(actions).sum(axis=1) + log_range).astype(log_probs.dtype)
-            entropies = entropies + (squashing.expected_log_slope + log_range).astype(log_probs.dtype)
+            log_probs = log_probs - (log_tanh_slope(actions).sum(axis=1) + self._log_range).astype(log_probs.dtype)
+            entropies = entropies + (squashing.expected_log_slope + self._log_range).astype(log_probs.dtype)
 
         def gradient(d_log_probs: Array, d_entropies: Array | float) -> tuple[Array, Array]:
             weight = d_log_probs[:, None]
@@ -304,7 +305,7 @@ class GaussianHead:
         low, high = self._space.low, self._space.high
         values = actions.reshape(len(actions), *self._space.shape)
         if self._squashed:
-            values = low + (np.tanh(values) + 1) / 2 * (high - low)
+            values = self._low + (np.tanh(values) + 1) / 2 * (self._high - self._low)
         if np.issubdtype(self._space.dtype, np.integer):
             values = np.rint(values)
         clipped: Array = np.clip(values, low, high)
@@ -312,11 +313,13 @@ class GaussianHead:
 
     def random(self, generator: np.random.Generator, n: int, mask: Array | None) -> Array:
         """Uniform between finite bounds, else standard normal, clipped."""
-        low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
+        low, high = self._low, self._high
+        if np.issubdtype(self._space.dtype, np.integer):  # each integer owns an interval of length 1
+            return np.floor(low + generator.random((n, *low.shape)) * (high - low + 1)).astype(self._space.dtype)
         bounded = np.isfinite(low) & np.isfinite(high)
         uniform = np.where(bounded, low, 0) + generator.random((n, *low.shape)) * np.where(bounded, high - low, 0)
         actions = np.where(bounded, uniform, np.clip(generator.standard_normal((n, *low.shape)), low, high))
-        return (np.rint(actions) if np.issubdtype(self._space.dtype, np.integer) else actions).astype(self._space.dtype)
+        return actions.astype(self._space.dtype)
 
     def allows_nothing(self, mask: NDArray[np.int8]) -> NDArray[np.bool_]:
         """Never: a Box has no mask."""

@@ -49,7 +49,9 @@ def _is_dense(policy: Policy, critic: Critic | None) -> bool:
         assert isinstance(model, DenseModel)
         spec = model.dense_layers()
         weights = [weight for layer in spec.layers for weight in (layer.weight, layer.bias)]
-        if list(spec.output_sizes) != heads or not seen.isdisjoint(weights) or set(weights) != set(model.parameters()):
+        if list(spec.output_sizes) != heads or set(weights) != set(model.parameters()):
+            return False
+        if len(set(weights)) < len(weights) or not seen.isdisjoint(weights):
             return False
         if not all(weight.requires_grad for weight in weights):
             return False

@@ -143,5 +143,5 @@ def set_log_std_gradient(policy: Policy, step_key: str, gradient: Float32 | None
     """Writes the derivative of a loss with respect to an actor's standard deviations."""
     if step_key in policy.log_stds and gradient is not None:
         target = policy.log_stds[step_key].grad
-        assert target is not None
-        target.copy_(torch.from_numpy(np.asarray(gradient, np.float32)))
+        if target is not None:  # None where it is frozen
+            target.copy_(torch.from_numpy(np.asarray(gradient, np.float32)))

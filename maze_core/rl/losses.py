@@ -48,9 +48,9 @@ def squared_error(values: Array, returns: Array, old_values: Array, clip_range: 
     error = values - returns
     if clip_range is None:
         return error**2, 2 * error
-    moved = np.clip(values - old_values, -clip_range, clip_range)
-    clipped_error = old_values + moved - returns
-    free = error**2 >= clipped_error**2  # the larger of both counts; inside the range they are the same
+    moved = values - old_values
+    clipped_error = old_values + np.clip(moved, -clip_range, clip_range) - returns
+    free = (np.abs(moved) <= clip_range) | (error**2 >= clipped_error**2)  # the larger of both counts
     return np.where(free, error**2, clipped_error**2), np.where(free, 2 * error, 0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -96,14 +97,14 @@ class FlatOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and the optimiser's state, as tensors and JSON values."""
-        state = self._optimizer.state_dict()["state"].get(0, {})
+        state = deepcopy(self._optimizer.state_dict()["state"].get(0, {}))
         return {"weights": self.parameters.values.detach().cpu().clone(), "optimizer": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned; weights are written in place."""
         with torch.no_grad():
             self.parameters.values.copy_(state["weights"])
-        own = {0: state["optimizer"]} if state["optimizer"] else {}
+        own = {0: deepcopy(state["optimizer"])} if state["optimizer"] else {}
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": own})
 
 

@@ -124,6 +124,16 @@ def get_vector(module: nn.Module) -> torch.Tensor:
     return torch.cat([torch.zeros(0), *(parameter.detach().reshape(-1).cpu() for parameter in module.parameters())])
 
 
+def parameter_starts(module: nn.Module) -> dict[torch.Tensor, int]:
+    """Where each parameter begins in the vector of all."""
+    starts: dict[torch.Tensor, int] = {}
+    position = 0
+    for parameter in module.parameters():
+        starts[parameter] = position
+        position += parameter.numel()
+    return starts
+
+
 def set_vector(module: nn.Module, vector: torch.Tensor) -> None:
     """Writes a vector [D] into the parameters of a module, in place (views of them stay valid)."""
     position = 0

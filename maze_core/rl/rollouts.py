@@ -121,6 +121,7 @@ class Rollout:
         parts = [
             _learnable(key, decisions, kernel, self.begins, steps, values, advantages)
             for key, decisions in self.decisions.items()
+            if (steps[decisions.places()] >= 0).any()
         ]
         return Experience(parts, int(steps.max(initial=-1)) + 1)
 

@@ -104,6 +104,26 @@ def test_components_name_the_spec_behind_each_node() -> None:
     }
 
 
+@pytest.mark.parametrize("critic", ["shared", "per_sub_step"])
+def test_a_critic_may_have_a_model_of_its_own(critic: str) -> None:
+    configured = make(f"critic={critic}", "critic.model=vector_obs", "critic.model.hidden_sizes=[5]")
+    assert configured.config.critic.model == VectorObsConfig(hidden_sizes=[5])
+    assert configured.config.model == FlattenConcatConfig()
+    assert (configured.components["critic"], configured.components["critic.model"]) == (critic, "vector_obs")
+
+
+@pytest.mark.parametrize("critic", ["shared_embedding", "none"])
+def test_a_critic_without_networks_of_its_own_takes_no_model(critic: str) -> None:
+    message = error_of(f"critic={critic}", "critic.model=vector_obs")
+    assert message.startswith(f"critic.model=vector_obs: critic={critic} has no 'model'.")
+    assert "critic=shared or critic=per_sub_step" in message
+
+
+def test_a_bad_value_of_a_critics_model_is_told_with_its_full_key() -> None:
+    message = error_of("critic.model=vector_obs", "critic.model.hidden_sizes=[0]")
+    assert message.startswith("critic.model.hidden_sizes=[0] is not allowed")
+
+
 def test_a_preset_is_its_option_with_other_values() -> None:
     configured = make("runner=dev")
     assert configured.config.runner == LocalRunnerConfig(raw_errors=True)

@@ -9,7 +9,7 @@ from support.envs import PICK, PLACE, TwoStepEnv
 from torch import nn
 
 from maze_core import NonFiniteError, NothingUsableError, UserError
-from maze_core.build import _warm_start
+from maze_core.networks import warm_start
 from maze_core.rl import FLAT, Actors, StructuredEnv, get_vector, set_vector
 from maze_core.rl.policy import take_weights
 
@@ -113,12 +113,12 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_changed():
 def test_weights_of_a_network_that_fits_in_part_are_refused():
     policy, other = flat_policy(), flat_policy(1, hidden_sizes=[7, 7])
     with pytest.raises(NothingUsableError, match="input_dir=old holds the weights of another network"):
-        _warm_start(policy, other.state_dict(), "old")
+        warm_start(policy, other.state_dict(), "old")
 
 
 def test_a_warm_start_names_what_it_has_no_use_for():
     policy, other = flat_policy(), flat_policy(1)
-    note = _warm_start(policy, {**other.state_dict(), "critic.bias": torch.zeros(3)}, "old")
+    note = warm_start(policy, {**other.state_dict(), "critic.bias": torch.zeros(3)}, "old")
     assert note == "input_dir=old: took over all 4 weight tensors; not used: critic.bias."
     assert torch.equal(get_vector(policy), get_vector(other))
 

@@ -13,8 +13,6 @@ from maze_core.rl import (
     ActorCriticLoss,
     Collector,
     StructuredEnv,
-    explained_variance,
-    generalized_advantages,
     policy_gradient,
 )
 
@@ -103,25 +101,27 @@ def ladders(*sizes, critic="shared", autograd=False, **options):
     return collector_of(lambda: next(made), len(sizes), critic=critic, autograd=autograd)
 
 
-def names_of(samples, rows=slice(None)):
-    return [tuple(row) for row in samples.observation["observation"][rows].tolist()]
+def names_of(samples):
+    return [tuple(row) for row in samples.observation["observation"].tolist()]
 
 
 def env_step_of(name):
     return name[:3]
 
 
+def with_values(samples):
+    """Whether the critic learns the value of each row."""
+    return np.full(len(samples.advantages), True) if samples.valued is None else samples.valued
+
+
 def learned(collector, n_steps, gamma=0.9, gae_lambda=0.8):
     """What a rollout teaches, by the name of the sub-step: advantage, value and return (None without)."""
     found = {}
     for samples in collector.collect(n_steps).experience(collector.kernel, gamma, gae_lambda).samples():
-        for name, advantage in zip(names_of(samples), samples.advantages, strict=True):
+        rows = zip(samples.advantages, samples.values, samples.returns, with_values(samples), strict=True)
+        for name, (advantage, value, to_learn, valued) in zip(names_of(samples), rows, strict=True):
             assert name not in found
-            found[name] = (advantage, None, None)
-        if len(samples.returns):
-            rows = slice(None) if samples.valued is None else samples.valued
-            for name, value, to_learn in zip(names_of(samples, rows), samples.values, samples.returns, strict=True):
-                found[name] = (found[name][0], value, to_learn)
+            found[name] = (advantage, value, to_learn) if valued else (advantage, None, None)
     return found
 
 
@@ -238,7 +238,7 @@ def test_an_actor_that_acted_in_a_cut_env_step_only_has_nothing_to_learn(autogra
     rollout = collector.collect(1)
     assert set(rollout.decisions) == {OPEN, MORE, RARE}
     samples = rollout.experience(collector.kernel, 0.9, 0.8).samples()
-    assert {part.step_key for part in samples if len(part.advantages)} == {OPEN, MORE}
+    assert {part.step_key for part in samples} == {OPEN, MORE}
     loss = ActorCriticLoss(collector.policy, samples, policy_gradient, 0.1, 0.5)
     collector.kernel.gradients(samples, loss)
     assert np.isfinite(list(loss.measured(0.2).values())).all()
@@ -362,45 +362,6 @@ def test_a_shared_critic_is_refused_where_env_steps_begin_with_different_actors(
         collector.collect(4).experience(collector.kernel, 0.9, 0.8)
 
 
-def test_advantages_by_hand():
-    """Two envs: the first terminates with step 1, the second is truncated with step 0."""
-    rewards = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    values = np.array([[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]])
-    next_values = np.array([[30.0, 7.0], [0.0, 60.0], [70.0, 80.0]])
-    ended = np.array([[False, True], [True, False], [False, False]])
-    advantages = generalized_advantages(rewards, values, next_values, ended, 0.5, 0.5)
-    last = [5 + 35 - 50, 6 + 40 - 60]
-    middle = [3 - 30, 4 + 30 - 40 + 0.25 * last[1]]
-    first = [1 + 15 - 10 + 0.25 * middle[0], 2 + 3.5 - 20]
-    np.testing.assert_allclose(advantages, [first, middle, last], rtol=1e-12)
-
-
-def test_with_lambda_one_returns_are_discounted_rewards_and_with_zero_one_step_ahead():
-    generator = np.random.default_rng(0)
-    rewards, values = generator.normal(size=(2, 6, 1))
-    next_values = np.concatenate((values[1:], [[0.0]]))
-    ended = np.array([[False]] * 5 + [[True]])
-    monte_carlo = generalized_advantages(rewards, values, next_values, ended, 0.9, 1.0) + values
-    np.testing.assert_allclose(monte_carlo[2, 0], sum(0.9**i * rewards[2 + i, 0] for i in range(4)), rtol=1e-12)
-    one_step = generalized_advantages(rewards, values, next_values, ended, 0.9, 0.0) + values
-    np.testing.assert_allclose(one_step, rewards + 0.9 * next_values, rtol=1e-12)
-
-
-def test_no_reward_crosses_the_end_of_an_episode():
-    rewards, zeros = np.zeros((4, 1)), np.zeros((4, 1))
-    ended = np.array([[False], [True], [False], [False]])
-    rewards[2:] = 1e6
-    assert generalized_advantages(rewards, zeros, zeros, ended, 1.0, 1.0)[:2].tolist() == [[0.0], [0.0]]
-
-
-def test_explained_variance_is_one_for_true_values_and_zero_for_constant_ones():
-    returns = np.array([1.0, 2.0, 5.0])
-    assert explained_variance(returns, returns) == 1.0
-    assert explained_variance(np.full(3, 7.0), returns) == pytest.approx(0.0)
-    assert explained_variance(returns, np.full(3, 7.0)) == 0.0
-    assert explained_variance(-returns, returns) == pytest.approx(-3.0)
-
-
 # Minibatches
 
 
@@ -417,15 +378,11 @@ def contents(parts):
     """All that is known about each sub-step, as one row; sorted. What has no value counts as -9."""
     rows = []
     for samples in parts:
-        n = len(samples.advantages)
-        values = np.full((n, 2), -9.0)
-        if len(samples.returns):
-            values[slice(None) if samples.valued is None else samples.valued] = np.stack(
-                (samples.values, samples.returns), axis=1
-            )
-        parts = (samples.observation["observation"], samples.actions, samples.log_probs[:, None],
+        valued = with_values(samples)
+        values = np.stack((np.where(valued, samples.values, -9), np.where(valued, samples.returns, -9)), axis=1)
+        known = (samples.observation["observation"], samples.actions, samples.log_probs[:, None],
                  samples.advantages[:, None], values)  # fmt: skip
-        rows += [(samples.step_key, *row) for row in np.concatenate(parts, axis=1).tolist()]
+        rows += [(samples.step_key, *row) for row in np.concatenate(known, axis=1).tolist()]
     return sorted(rows)
 
 
@@ -465,7 +422,21 @@ def test_an_env_step_keeps_its_sub_steps_together():
 def test_only_the_first_sub_steps_have_values_of_a_shared_critic():
     for minibatch in experience_of("shared").minibatches(np.random.default_rng(0), 4):
         for samples in minibatch:
-            assert len(samples.returns) == (len(samples.advantages) if samples.step_key == OPEN else 0)
+            assert set(with_values(samples).tolist()) == {samples.step_key == OPEN}
+
+
+def test_masks_stay_with_their_decisions():
+    collector, _ = collector_of(lambda: TwoStepEnv(uneven=True), 3)
+    masked = 0
+    for minibatch in (
+        collector.collect(30).experience(collector.kernel, 0.9, 0.8).minibatches(np.random.default_rng(0), 4)
+    ):
+        for samples in minibatch:
+            if samples.step_key == PICK:
+                chosen = samples.actions[:, 0].astype(int)
+                assert samples.mask[np.arange(len(chosen)), chosen].all()
+                masked += int((samples.mask == 0).sum())
+    assert masked > 30
 
 
 def test_minibatches_come_in_an_order_of_the_generator():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.spaces import any_space, sample_batch
 
 from maze_core import EnvFaultError, UserError
-from maze_core.rl.blocks import concat_leaves
 from maze_core.rl.autograd_kernel import tensors
+from maze_core.rl.blocks import concat_leaves
 from maze_core.rl.spaces import ObservationEncoder, any_member, flat_size, flatten, put_rows, repeat, take_rows, unbatch
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from maze_core.build import RunWorkspace, build_networks, build_policy
+from maze_core.build import RunWorkspace
 from maze_core.builtins.runners import LocalRunner
 from maze_core.enums import BoxDistribution, KernelChoice, NormalizationMethod
 from maze_core.env_factory import EnvFactory
+from maze_core.networks import build_networks, build_policy
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.protocols import TrainingJob
 from maze_core.registry import Registry

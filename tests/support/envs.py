@@ -219,8 +219,8 @@ class LinearQuadraticEnv(gymnasium.Env[Any, Any]):
     the best policy and its values are linear.
     """
 
-    A = 1.1
-    observation_space, action_space = spaces.Box(-np.inf, np.inf, (2,)), spaces.Box(-np.inf, np.inf, (1,))
+    A, LENGTH = 1.0, 4
+    observation_space, action_space = spaces.Box(-np.inf, np.inf, (2,)), spaces.Box(-2, 2, (1,))
 
     @classmethod
     def best_gain(cls, gamma: float) -> float:
@@ -232,14 +232,14 @@ class LinearQuadraticEnv(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
-        self.x, self.steps = float(self.np_random.uniform(-1, 1)), 0
+        self.x, self.steps = float(self.np_random.uniform(-2, 2)), 0
         return self._observation(), {}
 
     def step(self, action: Any) -> Any:
         u = float(action[0])
         cost = self.x**2 + u**2
         self.x, self.steps = self.A * self.x + u, self.steps + 1
-        return self._observation(), -cost, False, self.steps == 10, {}
+        return self._observation(), -cost, False, self.steps == self.LENGTH, {}
 
     def _observation(self) -> Any:
         return np.array([self.x, self.x**2], np.float32)

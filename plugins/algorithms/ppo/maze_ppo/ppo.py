@@ -1,9 +1,7 @@
 """Proximal policy optimisation: several passes over each rollout, with clipped steps.
 
-Schulman et al. 2017, "Proximal Policy Optimization Algorithms" (arXiv:1707.06347), with the details
-of Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimization". An update
-collects a rollout, looks once at it through the critic, and then takes gradient steps on random
-minibatches of it: see `PPOTrainer.step` and `PPOTrainer._learn`.
+Schulman et al. 2017, "Proximal Policy Optimization Algorithms" (arXiv:1707.06347), with details of
+Huang et al. 2022, "The 37 Implementation Details of PPO". Read `PPOTrainer.step`, then `_learn`.
 """
 
 from __future__ import annotations

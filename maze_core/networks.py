@@ -1,0 +1,198 @@
+"""Builds the networks of a run: policy, critic, and what they start from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from maze_core.errors import NothingUsableError, UserError
+from maze_core.registry import Registry
+from maze_core.rl.actors import Actors
+from maze_core.rl.critics import VALUE, Critic
+from maze_core.rl.normalization import ObservationNormalization
+from maze_core.rl.policy import Policy, take_weights
+from maze_core.rl.streams import Streams
+from maze_core.run_config import PerActorConfig, TrainingConfig
+from maze_core.specs import CriticSpec, ModelSpec, TrainerSpec, resolve_build
+
+
+def build_networks(
+    registry: Registry,
+    config: TrainingConfig,
+    actors: Actors,
+    device: torch.device,
+    normalization: ObservationNormalization | None,
+) -> tuple[Policy, Critic | None]:
+    """Builds the policy and, for an actor-critic algorithm, its critic.
+
+    Raises:
+        UserError: If a model cannot read an actor's observations.
+    """
+    algorithm, critic_spec = registry.of_config(type(config.algorithm)), registry.of_config(type(config.critic))
+    assert isinstance(algorithm, TrainerSpec) and isinstance(critic_spec, CriticSpec) and config.seed is not None
+    streams = Streams(config.seed)
+    if not algorithm.actor_critic:
+        return build_policy(registry, config.model, actors, streams, device, normalization), None
+    policy = build_policy(
+        registry, config.model, actors, streams, device, normalization,
+        getattr(config.algorithm, "initial_log_std", 0.0), critic_spec.in_policy,
+    )  # fmt: skip
+    chosen = getattr(config.critic, "model", None)
+    where, model = ("model", config.model) if chosen is None else ("critic.model", chosen)
+    with _seeded(streams, "critic_weights"):
+        models = _Models(registry, model_configs(registry, model, actors, where), policy, device, where)
+        critic = resolve_build(critic_spec.build)(config.critic, actors.step_keys, lambda key: models(key, {VALUE: 1}))
+    return policy, None if critic is None else critic.eval()
+
+
+def build_policy(
+    registry: Registry,
+    model_config: Any,
+    actors: Actors,
+    streams: Streams,
+    device: torch.device,
+    normalization: ObservationNormalization | None = None,
+    initial_log_std: float | None = None,
+    with_value: bool = False,
+) -> Policy:
+    """Builds the networks of all actors; their initial weights depend on the root seed only.
+
+    Args:
+        registry: All specs.
+        model_config: Config of the chosen model; `maze_core.run_config.PerActorConfig`
+            chooses one for each step key.
+        actors: The env's actors.
+        streams: Random streams of the run.
+        device: Where the networks live.
+        normalization: Of what the networks see.
+        initial_log_std: Of Gaussian actions; None if nobody samples from the policy.
+        with_value: Whether every network puts out a value too.
+
+    Raises:
+        UserError: If a model cannot read an actor's observations.
+    """
+    configs = model_configs(registry, model_config, actors)
+    build = _Models(registry, configs, Policy(actors, {}), device, "model")
+    extra = {VALUE: 1} if with_value else {}
+    models: dict[str, nn.Module] = {}
+    with _seeded(streams, "weights"):
+        for key, actor in actors.by_key.items():
+            if with_value and VALUE in actor.heads.output_sizes:
+                raise UserError(
+                    f"actor {key!r} has an action named {VALUE!r}, so its network cannot put out a value of that name. "
+                    "Use critic=shared or critic=per_sub_step."
+                )
+            models[key] = build(key, {**actor.heads.output_sizes, **extra})
+    policy = Policy(actors, models, normalization, initial_log_std)
+    policy.log_stds.to(device)  # statistics of observations stay where observations come from
+    return policy.eval()
+
+
+@contextlib.contextmanager
+def _seeded(streams: Streams, name: str) -> Iterator[None]:
+    """Seeds torch's own generator, and restores it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(streams.generator(name).integers(2**31)))
+        yield
+
+
+class _Models:
+    """Builds the model that was chosen for each actor.
+
+    Args:
+        registry: All specs.
+        configs: Config of each step key's model.
+        policy: Its encoders say what the models read.
+        device: Where they live.
+        where: Key of the configuration that chose them.
+    """
+
+    def __init__(
+        self, registry: Registry, configs: Mapping[str, Any], policy: Policy, device: torch.device, where: str
+    ) -> None:
+        self._registry, self._configs, self._policy, self._device = registry, configs, policy, device
+        self._where = where
+
+    def __call__(self, step_key: str, output_sizes: Mapping[str, int]) -> nn.Module:
+        """Builds the model of one actor, with these outputs."""
+        config = self._configs[step_key]
+        spec = self._registry.of_config(type(config))
+        if not isinstance(spec, ModelSpec):
+            key = f"{self._where}.actors.{step_key}"
+            raise UserError(f"{key} is no model. Choose one with {key}=<name>.")
+        build = resolve_build(spec.build)
+        try:
+            model = build(config, self._policy.encoders[step_key].space, output_sizes)
+            return model.to(self._device)  # type: ignore[no-any-return]
+        except (RuntimeError, MemoryError, ValueError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"model {spec.name!r} of actor {step_key!r} raised {type(error).__name__}: {reason}"
+            ) from error
+
+
+def model_configs(registry: Registry, model_config: Any, actors: Actors, where: str = "model") -> Mapping[str, Any]:
+    """Which model config each step key gets.
+
+    Args:
+        registry: All specs.
+        model_config: Config of the chosen model.
+        actors: The env's actors.
+        where: Key of the configuration that chose it.
+
+    Raises:
+        UserError: If the configuration names a step key that the env does not have.
+    """
+    if not isinstance(model_config, PerActorConfig):
+        return dict.fromkeys(actors.step_keys, model_config)
+    unknown = sorted(set(model_config.actors) - set(actors.step_keys))
+    if unknown:
+        known = ", ".join(actors.step_keys)
+        raise UserError(f"{where}.actors.{unknown[0]}: the env has no such actor. Its actors: {known}.")
+    default = model_config.default
+    if default is None and set(model_config.actors) != set(actors.step_keys):
+        default = registry.get("model", "flatten_concat").config()
+    return {key: model_config.actors.get(key, default) for key in actors.step_keys}
+
+
+def warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str, critic: Critic | None = None) -> str:
+    """Starts policy and critic from earlier weights, and says what was taken over.
+
+    The policy's networks must fit; what only some algorithms have (a critic, standard deviations of
+    actions) is taken over where it fits, and begins anew where it does not.
+
+    Raises:
+        NothingUsableError: If they are those of another network.
+    """
+    normalization = policy.normalization
+    if normalization is not None and not normalization.wants_samples() and not normalization.running:
+        raise UserError(
+            f"input_dir={source} brings statistics of observations, and wrappers.observation_normalization.file "
+            "gives others. Leave out one of the two."
+        )
+    brings = any(name.startswith("normalization.") for name in weights)
+    if brings != (normalization is not None):
+        has, do = ("has", "Add") if brings else ("has no", "Leave out")
+        raise NothingUsableError(
+            f"input_dir={source}: its policy {has} normalised observations. {do} wrappers=observation_normalization."
+        )
+    taken, missing = take_weights(policy, weights, critic)
+    if any(name.startswith(("models.", "normalization.")) for name in missing):
+        raise NothingUsableError(
+            f"input_dir={source} holds the weights of another network: it has {_shapes(weights)}; "
+            f"needed: {_shapes(policy.state_dict())}. Choose the env and model of that run."
+        )
+    unused = [name for name in weights if name not in taken]
+    rest = f"; new: {', '.join(missing)}" if missing else ""
+    rest += f"; not used: {', '.join(unused)}" if unused else ""
+    return f"input_dir={source}: took over {'all ' if not missing else ''}{len(taken)} weight tensors{rest}."
+
+
+def _shapes(weights: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(
+        f"{name.rpartition('.models.')[2]} {list(value.shape)}" for name, value in list(weights.items())[:4]
+    ) + (", ..." if len(weights) > 4 else "")
