@@ -108,10 +108,11 @@ class Ticks:
         self.rewards = np.zeros((n_ticks, n_envs))
         self.terminated, self.truncated = np.zeros((n_ticks, n_envs), bool), np.zeros((n_ticks, n_envs), bool)
         self._begins = None if begins is None else [begins.copy()]
+        self._in_here = None if begins is None else begins.copy()  # whether the present env step began in here
         self._finished = np.zeros(n_envs, np.int64)
 
     def has(self, n_steps: int) -> bool:
-        """True if every env finished as many env steps."""
+        """True if every env began and finished as many env steps."""
         return self.n >= n_steps and (self._begins is None or int(self._finished.min()) >= n_steps)
 
     def add(self, rewards: Any, terminated: Any, truncated: Any, begins: NDArray[np.bool_] | None) -> int:
@@ -123,9 +124,11 @@ class Ticks:
         tick = self.n
         self.rewards[tick], self.terminated[tick], self.truncated[tick] = rewards, terminated, truncated
         self.n += 1
-        if self._begins is not None and begins is not None:
+        if self._begins is not None and self._in_here is not None and begins is not None:
             self._begins.append(begins.copy())
-            self._finished += begins | self.terminated[tick] | self.truncated[tick]
+            closes = begins | self.terminated[tick] | self.truncated[tick]
+            self._finished += closes & self._in_here
+            self._in_here |= closes
         return tick
 
     def begin(self, envs: NDArray[np.bool_]) -> None:

@@ -79,12 +79,8 @@ class A2CConfig:
         )
         require(self, "value_loss_coef", 0 <= self.value_loss_coef <= 1e3, "a number from 0 to 1e3")
         require(self, "entropy_coef", 0 <= self.entropy_coef <= 1e3, "a number from 0 to 1e3")
-        require(
-            self,
-            "max_grad_norm",
-            self.max_grad_norm is None or 0 < self.max_grad_norm <= 1e6,
-            "null or a number > 0, at most 1e6",
-        )
+        norm = self.max_grad_norm
+        require(self, "max_grad_norm", norm is None or 0 < norm <= 1e6, "null or a number > 0, at most 1e6")
         require(self, "critic_burn_in_epochs", self.critic_burn_in_epochs >= 0, "a whole number >= 0")
         require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number from -20 to 5")
         require(self, "epoch_length", self.epoch_length >= 1, "a whole number >= 1")

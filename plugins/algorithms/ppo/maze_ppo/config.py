@@ -93,26 +93,14 @@ class PPOConfig:
         require(self, "gamma", 0 <= self.gamma <= 1, "a number from 0 to 1")
         require(self, "gae_lambda", 0 <= self.gae_lambda <= 1, "a number from 0 to 1")
         require(self, "clip_range", 0 < self.clip_range <= 1e3, "a number > 0, at most 1e3")
-        require(
-            self,
-            "value_clip_range",
-            self.value_clip_range is None or 0 < self.value_clip_range <= 1e6,
-            "null or a number > 0, at most 1e6",
-        )
+        clip = self.value_clip_range
+        require(self, "value_clip_range", clip is None or 0 < clip <= 1e6, "null or a number > 0, at most 1e6")
         require(self, "value_loss_coef", 0 <= self.value_loss_coef <= 1e3, "a number from 0 to 1e3")
         require(self, "entropy_coef", 0 <= self.entropy_coef <= 1e3, "a number from 0 to 1e3")
-        require(
-            self,
-            "max_grad_norm",
-            self.max_grad_norm is None or 0 < self.max_grad_norm <= 1e6,
-            "null or a number > 0, at most 1e6",
-        )
-        require(
-            self,
-            "target_kl",
-            self.target_kl is None or 0 < self.target_kl <= 1e3,
-            "null or a number > 0, at most 1e3",
-        )
+        norm = self.max_grad_norm
+        require(self, "max_grad_norm", norm is None or 0 < norm <= 1e6, "null or a number > 0, at most 1e6")
+        kl = self.target_kl
+        require(self, "target_kl", kl is None or 0 < kl <= 1e3, "null or a number > 0, at most 1e3")
         require(self, "critic_burn_in_epochs", self.critic_burn_in_epochs >= 0, "a whole number >= 0")
         require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number from -20 to 5")
         require(self, "epoch_length", self.epoch_length >= 1, "a whole number >= 1")
