@@ -190,3 +190,14 @@ def test_documented_commands_are_valid_shell(page):
         if re.match(r"\s*(\$ )?(maze|maze-run|\.venv/bin/maze) ", line):
             checked = subprocess.run(["bash", "-n"], input=line, capture_output=True, text=True, check=False)
             assert (checked.returncode, checked.stderr) == (0, ""), line
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c"])
+def test_every_metric_of_an_update_is_documented(algorithm, tmp_path):
+    from maze_core import RunContext
+
+    overrides = {"algorithm.n_rollout_steps": 4, "algorithm.n_envs": 2}
+    overrides |= {"algorithm.batch_size": 4} if algorithm == "ppo" else {}
+    with RunContext(algorithm=algorithm, overrides=overrides, run_dir=tmp_path / "run", callbacks=[], seed=1) as rc:
+        metrics = rc.trainer.step()
+    assert [name for name in metrics if f"`{name}`" not in text("docs/algorithms.md")] == []

@@ -55,7 +55,7 @@ def test_experiment_trains(name, tmp_path):
     configured = composed(name)
     env = gymnasium.spec(configured.config.env.name)
     if str(env.entry_point).startswith("gymnasium.envs.mujoco") and find_spec("mujoco") is None:
-        pytest.skip(f"NOT TRAINED: {env.id} needs a package that is not installed. Next: pip install mujoco")
+        pytest.skip(f"NOT TRAINED: {env.id} needs the package mujoco. Next: pip install 'mujoco<4'")
     small = {f"algorithm.{key}": value for key, value in SMALL[configured.components["algorithm"]].items()}
     small |= {"runner.n_epochs": 1, "runner.evaluation.n_episodes": 1}
     with RunContext(experiment=name, overrides=small, seed=1, run_dir=tmp_path / "run", callbacks=[]) as rc:

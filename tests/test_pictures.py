@@ -17,7 +17,7 @@ from torch import nn
 
 from maze_core.enums import Activation
 from maze_core.pictures import FONT, network_pictures
-from maze_core.rl import Actors, Dense
+from maze_core.rl import Actors, Critic, Dense, Policy
 
 
 def box(*shape):
@@ -51,13 +51,21 @@ class Heads(nn.Module):
         return {"a": self.a(observation["observation"]), "b": self.b(observation["observation"])}
 
 
-def network(space=OBSERVATION, **models):
-    encoders = {key: SimpleNamespace(space=space) for key in models}
-    return SimpleNamespace(models=nn.ModuleDict(models), encoders=encoders)
+class PolicyOf(Policy):
+    """These models as a policy without an env; all of them read the same space."""
+
+    def __init__(self, space=OBSERVATION, **models):
+        nn.Module.__init__(self)
+        self.models = nn.ModuleDict(models)
+        self.encoders = {key: SimpleNamespace(space=space) for key in models}
+
+
+def critic_of(**models):
+    return Critic(models, per_sub_step=True)
 
 
 def draw(model, space=OBSERVATION):
-    (picture,) = network_pictures({"policy": network(space, substep_0=model)})
+    (picture,) = network_pictures({"policy": PolicyOf(space, substep_0=model)})
     return picture
 
 
@@ -97,13 +105,13 @@ def test_a_dense_network_shows_inputs_layers_outputs_and_the_total():
 
 def test_every_actor_and_role_has_a_picture():
     first, second, third = (Model(lambda m, x: m.layer(x), layer=nn.Linear(4, n)) for n in (1, 2, 3))
-    pictures = network_pictures({"policy": network(pick=first, place=second), "critic": network(pick=third)})
+    pictures = network_pictures({"policy": PolicyOf(pick=first, place=second), "critic": critic_of(pick=third)})
     assert [picture.name for picture in pictures] == ["policy-pick", "policy-place", "critic-pick"]
 
 
 def test_one_network_of_several_actors_is_drawn_once_and_says_whose_it_is():
     model = Model(lambda m, x: m.layer(x), layer=nn.Linear(4, 2))
-    (picture,) = network_pictures({"policy": network(pick=model, place=model), "critic": network(pick=model)})
+    (picture,) = network_pictures({"policy": PolicyOf(pick=model, place=model), "critic": critic_of(pick=model)})
     assert "one network, shared by policy-pick, policy-place, critic-" in texts(picture)
     assert "pick" in texts(picture)
 
@@ -112,7 +120,7 @@ def test_a_layer_in_two_networks_is_marked_in_both():
     shared = nn.Linear(4, 2)
     policy = Model(lambda m, x: m.head(m.body(x)), body=shared, head=nn.Linear(2, 2))
     critic = Model(lambda m, x: m.head(m.body(x)), body=shared, head=nn.Linear(2, 1))
-    first, second = network_pictures({"policy": network(pick=policy), "critic": network(pick=critic)})
+    first, second = network_pictures({"policy": PolicyOf(pick=policy), "critic": critic_of(pick=critic)})
     assert after(first, "body")[:3] == ["Linear → [2]", "10 parameters", "shared with critic-pick"]
     assert after(second, "body")[2] == "shared with policy-pick"
     assert sum("shared" in text for text in texts(first)) == 1

@@ -71,9 +71,10 @@ class Dense(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Maps [B, sizes[0]] to [B, sizes[-1]]."""
         function = torch.tanh if self.activation is Activation.tanh else torch.relu
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers  # a slice would build another ModuleList
+        for layer in hidden:
             inputs = function(layer(inputs))
-        return self.layers[-1](inputs)  # type: ignore[no-any-return]
+        return last(inputs)  # type: ignore[no-any-return]
 
 
 def output_gains(output_sizes: Mapping[str, int]) -> list[float]:
@@ -86,10 +87,13 @@ def output_gains(output_sizes: Mapping[str, int]) -> list[float]:
 
 def concat_leaves(observation: Mapping[str, Any]) -> torch.Tensor:
     """All leaves of an encoded observation flattened side by side, [B, n]."""
-    return torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves(observation)], dim=1)
+    parts = [leaf.reshape(len(leaf), -1) for leaf in leaves(observation)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def split_heads(outputs: torch.Tensor, output_sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
     """Cuts [B, sum of sizes] into ``{head: [B, size]}``."""
+    if len(output_sizes) == 1:
+        return dict.fromkeys(output_sizes, outputs)
     parts = torch.split(outputs, list(output_sizes.values()), dim=1)
     return dict(zip(output_sizes, parts, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 
 import numpy as np
@@ -29,6 +30,11 @@ class Streams:
         words = [word for counter in counters for word in (counter & 0xFFFFFFFF, counter >> 32)]
         entropy = (self.root, zlib.crc32(name.encode()), len(counters), *words)
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+    def seed(self, name: str, *counters: int) -> int:
+        """Returns a seed below 2**63 for this name and these counters, for generators that are not NumPy's."""
+        words = "/".join(map(str, (self.root, name, *counters)))
+        return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest()) >> 1
 
     def episode_seeds(self, name: str, first: int, count: int) -> list[int]:
         """Returns the seeds of `count` episodes of a stream, from number `first` on.

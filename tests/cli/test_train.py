@@ -119,7 +119,7 @@ def test_the_environment_of_a_run_is_recorded() -> None:
     assert record["packages"]["maze-core"] == "0.1.0"
     plugins = ("builtins", "a2c", "es", "gym_env", "perception", "ppo")
     assert record["plugins"] == dict.fromkeys(plugins, "0.1.0")
-    assert record["torch_threads"] == torch.get_num_threads()
+    assert record["torch_threads"] == 1  # enough for a small network
     assert record["seed"] == 1
     assert "git_revision" in record
 

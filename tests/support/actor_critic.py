@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,17 @@ def spread(trainer: Any, seed: int = 0) -> Any:
     return trainer
 
 
-def watched(trainer: Any) -> list[list[Samples]]:
-    """A list to which every minibatch is added that the trainer computes gradients of, from now on."""
-    minibatches: list[list[Samples]] = []
+def watched(trainer: Any, look: Callable[[Sequence[Samples]], Any] = list) -> list[Any]:
+    """A list that gets what `look` returns for every minibatch, from now on, before it is learned from."""
+    found: list[Any] = []
     compute = trainer.kernel.gradients
 
-    def gradients(samples: list[Samples], loss: Any) -> None:
-        minibatches.append(list(samples))
+    def gradients(samples: Sequence[Samples], loss: Any) -> None:
+        found.append(look(samples))
         compute(samples, loss)
 
     trainer.kernel.gradients = gradients
-    return minibatches
+    return found
 
 
 def log_probs_now(trainer: Any, samples: Samples) -> NDArray[np.float32]:
@@ -76,3 +77,22 @@ def softmax(logits: Any) -> NDArray[np.float64]:
     exponentials = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
     probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """A state whose tensors are copies."""
+    return {
+        key: copied(value) if isinstance(value, dict) else value.clone() if torch.is_tensor(value) else value
+        for key, value in state.items()
+    }
+
+
+def leaves(state: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """What a state holds, by path; tensors as lists."""
+    found: dict[str, Any] = {}
+    for key, value in state.items():
+        if isinstance(value, dict):
+            found |= leaves(value, f"{path}{key}/")
+        else:
+            found[f"{path}{key}"] = value.tolist() if torch.is_tensor(value) else value
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import gymnasium
@@ -155,7 +156,7 @@ class IdentityEnv(gymnasium.Env[Any, Any]):
     """
 
     def __init__(self, space: spaces.Space[Any]) -> None:
-        self.observation_space, self.action_space = space, space
+        self.observation_space, self.action_space = deepcopy(space), deepcopy(space)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
@@ -215,7 +216,7 @@ class TwoStateEnv(gymnasium.Env[Any, Any]):
 class LinearQuadraticEnv(gymnasium.Env[Any, Any]):
     """Keep x at zero: it becomes ``A * x + u``, and costs ``x**2 + u**2``.
 
-    Nothing ends by itself; episodes are truncated after 10 steps. One observes x and its square, so that
+    Nothing ends by itself; episodes are truncated after 4 steps. One observes x and its square, so that
     the best policy and its values are linear.
     """
 
@@ -224,11 +225,22 @@ class LinearQuadraticEnv(gymnasium.Env[Any, Any]):
 
     @classmethod
     def best_gain(cls, gamma: float) -> float:
-        """The k of the best action, ``u = -k * x``, from the Riccati equation."""
+        """The k of the best action, ``u = -k * x``."""
+        p = cls._value(gamma)
+        return gamma * cls.A * p / (1 + gamma * p)
+
+    @classmethod
+    def best_std(cls, gamma: float, entropy_coef: float) -> float:
+        """The best standard deviation of actions if their entropy counts, too."""
+        return float(np.sqrt(entropy_coef / 2 / (1 + gamma * cls._value(gamma))))
+
+    @classmethod
+    def _value(cls, gamma: float) -> float:
+        """The p of the best costs to come, ``p * x**2`` and a constant, from the Riccati equation."""
         p = 0.0
         for _ in range(200):
             p = 1 + gamma * cls.A**2 * p / (1 + gamma * p)
-        return gamma * cls.A * p / (1 + gamma * p)
+        return p
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
@@ -255,7 +267,7 @@ class RandomEnv(gymnasium.Env[Any, Any]):
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
         mask = mask_space(action_space)
-        self.action_space, self._seen = action_space, observation_space
+        self.action_space, self._seen = action_space, deepcopy(observation_space)
         self.observation_space = spaces.Dict({"seen": observation_space, **({} if mask is None else {MASK: mask})})
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
