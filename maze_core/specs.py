@@ -127,7 +127,7 @@ class TrainerSpec(Spec):
 
     Args:
         actor_critic: True if it samples actions and learns values: the policy then has the standard
-            deviations of its Gaussians among its weights, and `TrainingJob.critic` is what the group
+            deviations of its Gaussians among its weights, and the kernel's critic is what the group
             `critic` chose.
     """
 

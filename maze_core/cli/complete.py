@@ -34,7 +34,7 @@ Candidates = Iterable[tuple[str, str]]
 """What can be written, each with what it means."""
 
 EXPERIMENT = "experiment"
-NESTED_MODEL = re.compile(r"model\.(actors\.\w+|default)|critic\.model")
+NESTED_MODEL = re.compile(r"(critic\.)?model\.(actors\.\w+|default)|critic\.model")
 """The same as in `maze_core.config.overrides`, whose import takes too long here; a test compares them."""
 
 

@@ -24,7 +24,7 @@ from maze_core.field_docs import as_text
 from maze_core.registry import GROUPS, LIST_GROUPS
 
 EXPERIMENT = "experiment"
-NESTED_MODEL = re.compile(r"model\.(actors\.\w+|default)|critic\.model")
+NESTED_MODEL = re.compile(r"(critic\.)?model\.(actors\.\w+|default)|critic\.model")
 """Keys below a config that choose a model themselves."""
 
 

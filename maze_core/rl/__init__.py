@@ -12,7 +12,8 @@ from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Derivatives, Kernel, Population, Samples
 from maze_core.rl.losses import ActorCriticLoss, clipped_surrogate, policy_gradient, squared_error
 from maze_core.rl.normalization import Moments, ObservationNormalization
-from maze_core.rl.optimization import FlatOptimizer, FlatParameters, check_horizon, scheduled
+from maze_core.rl.optimization import Adam, RMSProp, check_horizon, scheduled
+from maze_core.rl.parameters import FlatParameters
 from maze_core.rl.policy import Policy, RandomPolicy, get_vector, set_vector
 from maze_core.rl.rollouts import Experience, Rollout, explained_variance, generalized_advantages
 from maze_core.rl.spaces import ObservationEncoder, flat_size
@@ -20,12 +21,11 @@ from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
 
 __all__ = [
-    "FLAT", "VALUE", "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "AutogradKernel", "Collector", "Critic",
-    "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Experience", "FlatOptimizer",
-    "FlatParameters",
-    "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder", "ObservationNormalization", "Policy",
-    "Population", "RandomPolicy", "Rollout", "Samples", "Streams", "StructuredEnv", "Turn", "check_horizon",
-    "clipped_surrogate", "concat_leaves", "explained_variance", "flat_size", "generalized_advantages", "get_vector",
-    "make_kernel", "output_gains", "policy_gradient", "reset_envs", "run_episodes", "scheduled", "set_vector",
-    "split_heads", "squared_error",
+    "FLAT", "VALUE", "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "Adam", "AutogradKernel", "Collector",
+    "Critic", "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Experience",
+    "FlatParameters", "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder", "ObservationNormalization",
+    "Policy", "Population", "RMSProp", "RandomPolicy", "Rollout", "Samples", "Streams", "StructuredEnv", "Turn",
+    "check_horizon", "clipped_surrogate", "concat_leaves", "explained_variance", "flat_size",
+    "generalized_advantages", "get_vector", "make_kernel", "output_gains", "policy_gradient", "reset_envs",
+    "run_episodes", "scheduled", "set_vector", "split_heads", "squared_error",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from torch.func import functional_call, vmap
 from maze_core.rl.actors import Turn, action_mask
 from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.kernels import Float32, Loss, Samples, set_log_std_gradient
-from maze_core.rl.optimization import FlatParameters
+from maze_core.rl.parameters import FlatParameters
 from maze_core.rl.policy import Policy, parameter_starts
 from maze_core.rl.spaces import Encoded, take_rows
 from maze_core.rl.streams import Streams

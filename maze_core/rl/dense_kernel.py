@@ -15,7 +15,7 @@ from maze_core.rl.actors import Rows, Turn, action_mask
 from maze_core.rl.blocks import DenseModel, DenseSpec
 from maze_core.rl.critics import Critic
 from maze_core.rl.kernels import Float32, Loss, Samples, set_log_std_gradient
-from maze_core.rl.optimization import FlatParameters
+from maze_core.rl.parameters import FlatParameters
 from maze_core.rl.policy import Policy, parameter_starts
 from maze_core.rl.spaces import Encoded, flatten
 from maze_core.rl.streams import Streams

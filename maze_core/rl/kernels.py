@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from maze_core.rl.actors import Turn
 from maze_core.rl.critics import Critic
-from maze_core.rl.optimization import FlatParameters
+from maze_core.rl.parameters import FlatParameters
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import Encoded
 from maze_core.rl.streams import Streams

@@ -1,84 +1,35 @@
-"""Gradient steps: all weights of some networks as one vector, an optimiser for it, and schedules."""
+"""Gradient steps: optimisers of all weights at once, and schedules.
+
+Torch's own optimisers compute the same, but the first of a process imports torch's compiler, which
+takes longer than many a training run here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from maze_core.enums import Schedule
-from maze_core.errors import NonFiniteError, UserError
-
-
-class FlatParameters:
-    """The trainable weights of modules, moved into one vector that they then share memory with.
-
-    Weights that are frozen (``requires_grad=False``) stay where they are.
-
-    Args:
-        modules: Modules on one device; a weight that two of them share is taken once.
-
-    Raises:
-        UserError: If there is nothing to train, or weights have different types.
-    """
-
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        named = {parameter: name for module in modules for name, parameter in module.named_parameters()}
-        self._named = [(name, parameter) for parameter, name in named.items() if parameter.requires_grad]
-        if not self._named:
-            raise UserError("the model has no weights that could be trained.")
-        kinds = {(parameter.dtype, parameter.device) for _, parameter in self._named}
-        if len(kinds) > 1:
-            raise UserError(f"all weights must have one type and device, and the model has {sorted(map(str, kinds))}.")
-        self.values = torch.cat([parameter.detach().reshape(-1) for _, parameter in self._named])
-        self.values.grad = torch.zeros_like(self.values)
-        position = 0
-        for _, parameter in self._named:
-            part = slice(position, position + parameter.numel())
-            parameter.data = self.values[part].view(parameter.shape)
-            parameter.grad = self.gradients[part].view(parameter.shape)
-            position = part.stop
-
-    @property
-    def gradients(self) -> torch.Tensor:
-        """Gradients of all weights, [D]."""
-        assert self.values.grad is not None
-        return self.values.grad
-
-    def clip_gradients(self, max_norm: float | None) -> float:
-        """Scales the gradients down to `max_norm`, and returns the norm that they had.
-
-        Raises:
-            NonFiniteError: If a gradient is not finite; the weights are as they were.
-        """
-        norm = float(torch.linalg.vector_norm(self.gradients))
-        if not math.isfinite(norm):
-            self._raise_non_finite()
-        if max_norm is not None and norm > max_norm:
-            self.gradients.mul_(max_norm / (norm + 1e-6))
-        return norm
-
-    def _raise_non_finite(self) -> None:
-        bad = [name for name, weight in self._named if weight.grad is not None and not weight.grad.isfinite().all()]
-        what = f"gradient of the weights {bad[0]!r}" if bad else "norm of the gradient"
-        raise NonFiniteError(f"the {what} is no longer finite. Try a smaller algorithm.lr.")
+from maze_core.errors import UserError
+from maze_core.rl.parameters import FlatParameters
 
 
 class FlatOptimizer:
-    """An optimiser of torch on all weights at once.
+    """What all optimisers have in common; a subclass says how weights move.
 
     Args:
         parameters: The weights and their gradients.
-        make: From a list of tensors to the optimiser.
+        moments: Names of the running means that it keeps, each [D].
+        epsilon: Keeps it from dividing by zero.
     """
 
-    def __init__(self, parameters: FlatParameters, make: Callable[[list[torch.Tensor]], torch.optim.Optimizer]) -> None:
-        self.parameters = parameters
-        self._optimizer = make([parameters.values])
+    def __init__(self, parameters: FlatParameters, moments: Iterable[str], epsilon: float) -> None:
+        self.parameters, self.epsilon = parameters, epsilon
+        self.moments = {name: torch.zeros_like(parameters.values) for name in moments}
+        self.n_steps = 0
 
     def step(self, lr: float, max_grad_norm: float | None) -> float:
         """Takes one step, and returns the norm of the gradient.
@@ -91,21 +42,49 @@ class FlatOptimizer:
             NonFiniteError: If a gradient is not finite; the weights are as they were.
         """
         norm = self.parameters.clip_gradients(max_grad_norm)
-        self._optimizer.param_groups[0]["lr"] = lr
-        self._optimizer.step()
+        self.n_steps += 1
+        self._move(self.parameters.values, self.parameters.gradients, lr)
         return norm
 
+    def _move(self, weights: torch.Tensor, gradients: torch.Tensor, lr: float) -> None:
+        raise NotImplementedError
+
     def state_dict(self) -> dict[str, Any]:
-        """Weights and the optimiser's state, as tensors and JSON values."""
-        state = deepcopy(self._optimizer.state_dict()["state"].get(0, {}))
-        return {"weights": self.parameters.values.detach().cpu().clone(), "optimizer": state}
+        """Weights, moments and counter, as tensors and JSON values."""
+        tensors = {"weights": self.parameters.values, **self.moments}
+        return {"n_steps": self.n_steps, **{name: value.detach().cpu().clone() for name, value in tensors.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned; weights are written in place."""
-        with torch.no_grad():
-            self.parameters.values.copy_(state["weights"])
-        own = {0: deepcopy(state["optimizer"])} if state["optimizer"] else {}
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": own})
+        self.n_steps = state["n_steps"]
+        for name, value in {"weights": self.parameters.values, **self.moments}.items():
+            value.copy_(state[name])
+
+
+class Adam(FlatOptimizer):
+    """Kingma and Ba 2015 (arXiv:1412.6980), with the usual decays of 0.9 and 0.999."""
+
+    def __init__(self, parameters: FlatParameters, epsilon: float = 1e-5) -> None:
+        super().__init__(parameters, ("first", "second"), epsilon)
+
+    def _move(self, weights: torch.Tensor, gradients: torch.Tensor, lr: float) -> None:
+        first, second = self.moments["first"], self.moments["second"]
+        first.lerp_(gradients, 0.1)
+        second.mul_(0.999).addcmul_(gradients, gradients, value=0.001)
+        scale = (second.sqrt() / math.sqrt(1 - 0.999**self.n_steps)).add_(self.epsilon)
+        weights.addcdiv_(first, scale, value=-lr / (1 - 0.9**self.n_steps))
+
+
+class RMSProp(FlatOptimizer):
+    """Tieleman and Hinton 2012, with a decay of 0.99."""
+
+    def __init__(self, parameters: FlatParameters, epsilon: float = 1e-5) -> None:
+        super().__init__(parameters, ("second",), epsilon)
+
+    def _move(self, weights: torch.Tensor, gradients: torch.Tensor, lr: float) -> None:
+        second = self.moments["second"]
+        second.mul_(0.99).addcmul_(gradients, gradients, value=0.01)
+        weights.addcdiv_(gradients, second.sqrt().add_(self.epsilon), value=-lr)
 
 
 def scheduled(value: float, schedule: Schedule, update: int, horizon: int | None) -> float:

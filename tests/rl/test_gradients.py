@@ -319,7 +319,7 @@ def test_frozen_weights_need_autograd_and_stay_as_they_are(of_critic):
     assert kernel.name == "autograd"
     before = [parameter.detach().clone() for module in (policy, critic) for parameter in module.parameters()]
     samples = [make_samples(policy, critic, 6)]
-    optimizer = FlatOptimizer(kernel.parameters, torch.optim.Adam)
+    optimizer = Adam(kernel.parameters)
     gradients(kernel, samples)
     optimizer.step(0.1, None)
     after = [parameter for module in (policy, critic) for parameter in module.parameters()]
@@ -343,7 +343,7 @@ def test_a_frozen_standard_deviation_stays_as_it_is(which):
     policy.log_stds[FLAT].requires_grad_(False)
     before, samples = policy.log_std(FLAT).copy(), [make_samples(policy, critic, 6)]
     kernel = both_kernels(policy, critic)[which]
-    optimizer = FlatOptimizer(kernel.parameters, torch.optim.Adam)
+    optimizer = Adam(kernel.parameters)
     gradients(kernel, samples)
     optimizer.step(0.1, None)
     np.testing.assert_array_equal(kernel.policy.log_std(FLAT), before)

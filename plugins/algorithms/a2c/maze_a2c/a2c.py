@@ -7,29 +7,24 @@ The synchronous form of Mnih et al. 2016, "Asynchronous Methods for Deep Reinfor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from maze_a2c.config import A2CConfig, Optimizer
 from maze_core import TrainingJob
 from maze_core.rl import (
     ActorCriticLoss,
+    Adam,
     Collector,
     EpisodeBatch,
     Experience,
-    FlatOptimizer,
+    RMSProp,
     check_horizon,
     policy_gradient,
     scheduled,
 )
 
-OPTIMIZERS: Mapping[Optimizer, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
-    Optimizer.rmsprop: partial(torch.optim.RMSprop, alpha=0.99, eps=1e-5),
-    Optimizer.adam: partial(torch.optim.Adam, eps=1e-5, fused=True),
-}
+OPTIMIZERS = {Optimizer.rmsprop: RMSProp, Optimizer.adam: Adam}
 
 
 class A2CTrainer:
@@ -50,7 +45,7 @@ class A2CTrainer:
         self.episodes: list[EpisodeBatch] = []
         self.horizon = job.horizon(config.epoch_length, config.n_envs * config.n_rollout_steps)
         check_horizon((config.lr_schedule, config.entropy_coef_schedule), self.horizon)
-        self.optimizer = FlatOptimizer(self.kernel.parameters, OPTIMIZERS[config.optimizer])
+        self.optimizer = OPTIMIZERS[config.optimizer](self.kernel.parameters)
         self.collector = Collector(job.make_vector_env(config.n_envs), self.kernel, job.streams)
         self.seconds = {**self.collector.seconds, "update": 0.0}
 

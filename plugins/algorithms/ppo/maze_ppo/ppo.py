@@ -12,22 +12,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from maze_core import TrainingJob
 from maze_core.rl import (
     ActorCriticLoss,
+    Adam,
     Collector,
     EpisodeBatch,
     Experience,
-    FlatOptimizer,
     check_horizon,
     clipped_surrogate,
     scheduled,
 )
 from maze_ppo.config import PPOConfig
-
-ADAM_EPSILON = 1e-5
 
 
 class PPOTrainer:
@@ -48,8 +45,7 @@ class PPOTrainer:
         self.episodes: list[EpisodeBatch] = []
         self.horizon = job.horizon(config.epoch_length, config.n_envs * config.n_rollout_steps)
         check_horizon((config.lr_schedule, config.clip_range_schedule, config.entropy_coef_schedule), self.horizon)
-        adam = partial(torch.optim.Adam, eps=ADAM_EPSILON, fused=True)
-        self.optimizer = FlatOptimizer(self.kernel.parameters, adam)
+        self.optimizer = Adam(self.kernel.parameters)
         self.collector = Collector(job.make_vector_env(config.n_envs), self.kernel, job.streams)
         self.seconds = {**self.collector.seconds, "update": 0.0}
 
