@@ -317,7 +317,6 @@ def test_the_log_probability_of_a_clipped_action_is_that_of_what_was_drawn():
     np.testing.assert_allclose(found.log_probs, stats.norm.logpdf([2.5, 1.0]))
 
 
-# fails: to_env computes `high - low` in the integer type of the Box, where it overflows
 @pytest.mark.parametrize(("low", "high", "dtype"), [(-128, 127, np.int8), (-100, 100, np.int8), (0, 255, np.uint8)])
 def test_a_squashed_gaussian_reaches_all_of_an_integer_box(low, high, dtype):
     heads = ActionHeads(spaces.Box(low, high, (1,), dtype), SQUASHED)
@@ -325,7 +324,6 @@ def test_a_squashed_gaussian_reaches_all_of_an_integer_box(low, high, dtype):
     np.testing.assert_array_equal(heads.to_env(np.array([[-20], [0], [20]], np.float32)), [[low], [middle], [high]])
 
 
-# fails: the logarithm of the range 0 is -inf, so the log-probability of every action is infinite
 def test_a_squashed_gaussian_with_a_dimension_without_range_has_a_finite_density():
     space = spaces.Box(np.array([0, -1], np.float32), np.array([0, 1], np.float32))
     found = ActionHeads(space, SQUASHED).evaluate(np.zeros((1, 2)), np.zeros(2), np.zeros((1, 2)))
@@ -349,7 +347,6 @@ def test_random_actions_are_uniform_in_a_box():
     assert stats.kstest(drawn[:, 0], stats.uniform(LOW, HIGH - LOW).cdf).pvalue > 1e-3
 
 
-# fails: rounding a uniform number gives the first and the last integer half as often as the others
 def test_random_actions_are_uniform_in_an_integer_box():
     drawn = ActionHeads(spaces.Box(-1, 2, (1,), np.int64)).random(np.random.default_rng(0), 20_000)
     assert stats.chisquare(np.bincount(drawn[:, 0] + 1)).pvalue > 1e-3
