@@ -50,7 +50,7 @@ class Policy(nn.Module):
         self.log_stds = nn.ParameterDict()
         for key, actor in actors.by_key.items():
             if initial_log_std is not None and actor.heads.n_log_stds:
-                self.log_stds[key] = nn.Parameter(torch.full((actor.heads.n_log_stds,), initial_log_std))
+                self.log_stds[key] = nn.Parameter(torch.full((actor.heads.n_log_stds,), float(initial_log_std)))
         self.normalization = normalization
         self.encoders = {key: ObservationEncoder(actor.observation_space) for key, actor in actors.by_key.items()}
 

@@ -41,17 +41,18 @@ class LadderEnv(StructuredEnv):
         number: Of the env.
         sizes: Sub-steps of the first env step, of the second, and so on, again from the first.
         length: Env steps of an episode.
-        cut_at: The last env step of an episode ends in this sub-step.
+        cut_at: The last env step of an episode ends after so many sub-steps, although it is not over.
         truncates: Whether episodes are cut off, instead of terminating.
         late: Begins the env steps of odd numbers with `more`.
         rare: Numbers of the env steps in which actor `rare` stands in for `more`.
+        alone: Actor `open` takes all sub-steps.
     """
 
-    def __init__(self, number, sizes, *, length=1000, cut_at=None, truncates=False, late=False, rare=()):
+    def __init__(self, number, sizes, *, length=1000, cut_at=None, truncates=False, late=False, rare=(), alone=False):
         seen = spaces.Box(-np.inf, np.inf, (4,))
         super().__init__({OPEN: (seen, spaces.Discrete(2)), MORE: (seen, spaces.Discrete(3)), RARE: (seen, seen)})
         self.number, self.sizes, self.length = number, sizes, length
-        self.cut_at, self.truncates, self.late, self.rare = cut_at, truncates, late, rare
+        self.cut_at, self.truncates, self.late, self.rare, self.alone = cut_at, truncates, late, rare, alone
         self.rows, self.episode, self.steps = [], -1, 0
 
     def reset(self, *, seed=None, options=None):
@@ -63,9 +64,11 @@ class LadderEnv(StructuredEnv):
         step_key, name = self._turn()
         opens, last = self.sub_step == 0, self.env_step == self.length - 1
         self.sub_step += 1
-        closes = self.sub_step == (self.cut_at if last and self.cut_at else self._size())
-        if closes:
-            self.env_step, self.sub_step, self.steps = self.env_step + 1, 0, self.steps + 1
+        full = self.sub_step == self._size()
+        closes = full or (last and self.sub_step == self.cut_at)
+        if full:
+            self.env_step, self.sub_step = self.env_step + 1, 0
+        self.steps += closes
         ends, reward = closes and last, float(self.np_random.normal())
         terminated, truncated = ends and not self.truncates, ends and self.truncates
         self.rows.append(Row(step_key, name, reward, opens, closes, terminated, truncated))
@@ -77,7 +80,7 @@ class LadderEnv(StructuredEnv):
     def _turn(self):
         first = OPEN if not (self.late and self.env_step % 2) else MORE
         name = (self.number, self.episode, self.env_step, self.sub_step)
-        later = RARE if self.env_step in self.rare else MORE
+        later = OPEN if self.alone else RARE if self.env_step in self.rare else MORE
         return first if self.sub_step == 0 else later, name
 
     def _observation(self):
@@ -287,9 +290,10 @@ def next_row(env):
 
 
 @pytest.mark.parametrize("autograd", [False, True], ids=["dense", "autograd"])
-@pytest.mark.parametrize("cut_at", [None, 2])
-def test_a_shared_critic_gives_all_sub_steps_of_an_env_step_the_advantage_of_the_whole(cut_at, autograd):
-    collector, envs = ladders([1, 3, 2], [2], [4, 2], length=3, cut_at=cut_at, autograd=autograd)
+@pytest.mark.parametrize("cut_at", [None, 1])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_shared_critic_gives_all_sub_steps_of_an_env_step_the_advantage_of_the_whole(alone, cut_at, autograd):
+    collector, envs = ladders([1, 3, 2], [2], [4, 2], length=3, cut_at=cut_at, alone=alone, autograd=autograd)
     found, value = learned(collector, 10), value_of(collector.kernel)
     for env in envs:
         steps, unfinished = whole_steps(env.rows)
@@ -320,7 +324,7 @@ def test_sub_steps_of_an_env_step_have_bit_for_bit_the_same_advantage():
 @pytest.mark.parametrize("critic", ["per_sub_step", "shared_embedding"])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_critic_of_sub_steps_gives_each_an_advantage_of_its_own(critic, late, autograd):
-    collector, envs = ladders([1, 3, 2], [2], [4, 2], critic=critic, length=3, cut_at=2, late=late, autograd=autograd)
+    collector, envs = ladders([1, 3, 2], [2], [4, 2], critic=critic, length=3, cut_at=1, late=late, autograd=autograd)
     found, value = learned(collector, 10), value_of(collector.kernel)
     for env in envs:
         expected = advantages_by_hand(env.rows, value, 0.9, 0.8, value(next_row(env)))
@@ -335,16 +339,19 @@ def test_a_critic_of_sub_steps_gives_each_an_advantage_of_its_own(critic, late, 
 
 
 @pytest.mark.parametrize("critic", ["shared", "per_sub_step"])
-def test_a_truncated_episode_is_worth_the_value_of_its_final_observation(critic):
-    collector, (env,) = ladders([2], critic=critic, length=3, truncates=True)
-    found, value = learned(collector, 3), value_of(collector.kernel)
-    final = value(next_row(env)._replace(step_key=OPEN, name=(0, 0, 3, 0)))
-    step = env.rows[4:]
-    first = value(step[0])
+@pytest.mark.parametrize("cut_at", [None, 2], ids=["between env steps", "within an env step"])
+def test_a_truncated_episode_is_worth_the_value_of_its_final_observation(cut_at, critic):
+    collector, (env,) = ladders([3], critic=critic, length=2, truncates=True, cut_at=cut_at)
+    found, value = learned(collector, 2), value_of(collector.kernel)
+    first, last = env.rows[3], env.rows[-1]
+    final = Row(OPEN, (0, 0, 2, 0), *last[2:]) if cut_at is None else Row(MORE, (0, 0, 1, 2), *last[2:])
     if critic == "shared":
-        assert found[step[1].name][0] == pytest.approx(step[0].reward + step[1].reward + 0.9 * final - first, abs=1e-5)
+        rewards = sum(row.reward for row in env.rows[3:])
+        after = value(final) if cut_at is None else value(first)  # within an env step there is no other value
+        expected = rewards + 0.9 * after - value(first)
     else:
-        assert found[step[1].name][0] == pytest.approx(step[1].reward + 0.9 * final - value(step[1]), abs=1e-5)
+        expected = last.reward + 0.9 * value(final) - value(last)
+    assert found[last.name][0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_critic_advantages_are_returns():
