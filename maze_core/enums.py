@@ -38,12 +38,3 @@ class KernelChoice(Enum):
 
     auto = "auto"
     autograd = "autograd"
-
-
-class CriticKind(Enum):
-    """What has a value: an env step, each sub-step, each sub-step by the policy's own network, or nothing."""
-
-    shared = "shared"
-    per_sub_step = "per_sub_step"
-    shared_embedding = "shared_embedding"
-    none = "none"

@@ -110,7 +110,10 @@ class Trainer(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All state that the next update depends on: tensors and JSON values only."""
+        """What the next update depends on besides the policy's statistics of observations, and the envs.
+
+        Tensors and JSON values only.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

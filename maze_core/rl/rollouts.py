@@ -153,8 +153,10 @@ class Rollout:
     def _check_begins(self, kernel: Kernel) -> None:
         if self.begins is None or kernel.critic is None:
             return
-        for key, decisions in self.decisions.items():
-            if not kernel.critic.values_of(key) and self.begins[decisions.places()].any():
+        begun = [(key, self.begins[decisions.places()]) for key, decisions in self.decisions.items()]
+        begun += [(seen.step_key, self.begins[-1, seen.envs]) for seen in self.last]
+        for key, begins in begun:
+            if not kernel.critic.values_of(key) and begins.any():
                 first = next(iter(kernel.critic.models))
                 raise UserError(
                     f"critic=shared needs env steps that all begin with the same actor, and here some begin with "

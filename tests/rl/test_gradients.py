@@ -42,9 +42,9 @@ from maze_core.rl import (
     policy_gradient,
     set_vector,
 )
+from maze_core.rl.spaces import take_rows
 from maze_core.run_config import TrainingConfig
 
-NO_VALUES = np.zeros(0, np.float32)
 CRITICS = ["shared", "per_sub_step", "shared_embedding", "none"]
 VECTOR = spaces.Box(-1, 1, (3,))
 PPO_LOSS = partial(clipped_surrogate, clip_range=0.2)
@@ -96,11 +96,10 @@ def make_samples(policy, critic, n, seed=0, key=FLAT, masked=True):
     actions = heads.sample(outputs, log_std, heads.noise(generator, (n,)), mask).astype(np.float32)
     log_probs = heads.evaluate(outputs, log_std, actions, mask).log_probs
     numbers = generator.normal(size=(4, n)).astype(np.float32)
-    values = NO_VALUES if critic is None else kernel.values(key, observation) + 0.2 * numbers[2]
+    values = 0.2 * numbers[2] + (0 if critic is None else kernel.values(key, observation))
+    valued = np.zeros(n, bool) if critic is None else None
     old_log_probs = log_probs + 0.2 * numbers[0]
-    return Samples(
-        key, observation, mask, actions, old_log_probs, numbers[1], None, values, values + numbers[3][: len(values)]
-    )
+    return Samples(key, observation, mask, actions, old_log_probs, numbers[1], valued, values, values + numbers[3])
 
 
 def gradients(kernel, samples, policy_loss=PPO_LOSS, value_clip_range=None, normalize=True):
@@ -211,6 +210,17 @@ def test_the_gradients_are_of_these_samples_only(which, critic):
 
 
 @BOTH
+def test_a_critic_learns_from_the_decisions_that_have_a_value(which):
+    kernel, (samples,) = small_case(which=which)
+    valued = np.array([False, True, True, False, False, True])
+    parts = {name: part for name, part in vars(samples).items() if name not in ("step_key", "valued")}
+    alone = replace(samples, **{name: take_rows(part, valued) for name, part in parts.items()})
+    found = gradients(kernel, [replace(samples, valued=valued)], None)
+    assert found.any()
+    assert_close(found, gradients(kernel, [alone], None))
+
+
+@BOTH
 def test_before_the_first_step_a2c_and_ppo_have_the_same_gradients(which):
     kernel, (samples,) = small_case(which=which)
     outputs, heads = kernel.outputs(FLAT, samples.observation), kernel.policy.actors.by_key[FLAT].heads
@@ -273,7 +283,7 @@ def test_a_layer_of_both_policy_and_critic_needs_autograd():
     both = gradients(kernel, samples)
     parts = [
         gradients(kernel, samples, None),
-        gradients(AutogradKernel(policy, CPU), [replace(samples[0], values=NO_VALUES, returns=NO_VALUES)]),
+        gradients(AutogradKernel(policy, CPU), [replace(samples[0], valued=np.zeros(5, bool))]),
     ]
     np.testing.assert_allclose(both[:16], parts[0][:16] + parts[1][:16], atol=1e-6)
 

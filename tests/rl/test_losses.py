@@ -144,6 +144,10 @@ def make_policy(actors):
     return policy
 
 
+def rows_with_value(valued):
+    return slice(None) if valued is None else valued
+
+
 def make_batch(policy, key, n, seed=0, n_values=None):
     """Samples of an actor in float64, and what its networks say about them now."""
     generator, heads = np.random.default_rng(seed), policy.actors.by_key[key].heads
@@ -151,11 +155,10 @@ def make_batch(policy, key, n, seed=0, n_values=None):
     outputs, log_std = generator.normal(size=(n, heads.size)), policy.log_std(key).astype(float)
     actions = heads.sample(outputs, log_std, heads.noise(generator, (n,)), mask).astype(float)
     log_probs = heads.evaluate(outputs, log_std, actions, mask).log_probs
-    m = n if n_values is None else n_values
+    valued = None if n_values in (None, n) else generator.permutation(n) < n_values
     rollout = [log_probs + generator.normal(0, 0.3, n), generator.normal(1, 2, n)]
-    critic = [generator.normal(size=m), generator.normal(size=m)]
-    values = None if m == 0 else critic[0] + generator.normal(0, 0.5, m)
-    valued = None if m == n else np.arange(m)
+    critic = [generator.normal(size=n), generator.normal(size=n)]
+    values = None if n_values == 0 else (critic[0] + generator.normal(0, 0.5, n))[rows_with_value(valued)]
     return Samples(key, {}, mask, actions, *rollout, valued, *critic), outputs, values
 
 
@@ -194,7 +197,12 @@ def torch_loss(batches, log_stds, policy_loss, entropy_coef, value_loss_coef, va
         policy_loss(torch.cat(log_probs), old_log_probs, advantages).mean() - entropy_coef * torch.cat(entropies).mean()
     )
     errors = [
-        torch_squared_error(values, torch.tensor(samples.returns), torch.tensor(samples.values), value_clip_range)
+        torch_squared_error(
+            values,
+            torch.tensor(samples.returns[rows_with_value(samples.valued)]),
+            torch.tensor(samples.values[rows_with_value(samples.valued)]),
+            value_clip_range,
+        )
         for samples, _, values in batches
         if values is not None
     ]

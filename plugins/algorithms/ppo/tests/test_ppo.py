@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import fields
+from itertools import chain
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -113,13 +115,28 @@ def test_an_update_takes_one_gradient_step_for_each_minibatch_of_each_epoch():
     assert sizes == [16] * 12
 
 
-def test_every_epoch_has_an_order_of_its_own():
-    trainer = ppo(n_optimization_epochs=2)
-    minibatches = watched(trainer, lambda samples: sorted(samples[0].log_probs.tolist()))
+class ClockEnv(gymnasium.Env):
+    """Shows the number of the step; episodes have 16 steps."""
+
+    observation_space, action_space = spaces.Box(0, 16, (1,)), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.time = np.zeros(1, np.float32)
+        return self.time, {}
+
+    def step(self, action):
+        self.time = self.time + 1
+        return self.time, 1.0, False, self.time[0] == 16, {}
+
+
+def test_every_epoch_of_every_update_has_an_order_of_its_own():
+    trainer = ppo(env_factory(ClockEnv), n_envs=1, batch_size=4, n_optimization_epochs=2)
+    minibatches = watched(trainer, lambda samples: samples[0].observation["observation"][:, 0].tolist())
     trainer.step()
     trainer.step()
-    orders = [minibatches[first : first + 4] for first in range(0, 16, 4)]
-    assert all(one != other for i, one in enumerate(orders) for other in orders[:i])
+    orders = [[*chain(*minibatches[first : first + 4])] for first in range(0, 16, 4)]
+    assert all(sorted(order) == list(range(16)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
 
 
 def test_an_update_ends_early_when_the_policy_has_moved_too_far():
@@ -448,8 +465,8 @@ FILES = ("state_dict.pt", "final_state_dict.pt")
 
 def context(tmp_path, **overrides):
     return RunContext(
-        env={"gym_env": {"name": "CartPole-v1"}}, algorithm={"ppo": SMALL}, callbacks=[], seed=1, local_plugins=False,
-        overrides={"runner.evaluation.n_episodes": 4, **overrides}, run_dir=tmp_path / "run",
+        env={"gym_env": {"name": "CartPole-v1"}}, algorithm={"ppo": SMALL}, callbacks=["jsonl"], local_plugins=False,
+        overrides={"runner.evaluation.n_episodes": 4, **overrides}, seed=1, run_dir=tmp_path / "run",
     )  # fmt: skip
 
 
@@ -476,7 +493,9 @@ def test_the_last_update_is_evaluated_and_saved_and_the_best_weights_are_copies(
         run.trainer.step = step_and_keep
         summary = run.train()
         np.testing.assert_array_equal(weights(run.trainer), saved[9])
-    assert (summary.best_epoch, max(saved)) == (2, 12)  # of the epochs 2 and 3, the last
+    rows = map(json.loads, (summary.directory / "metrics.jsonl").read_text().splitlines())
+    assert [row["update"] for row in rows if row["stage"] == "eval"] == [9, 12]
+    assert (summary.best_epoch, max(saved)) == (2, 12)
     best, last = (torch.load(summary.directory / name, weights_only=True) for name in FILES)
     assert best.keys() == last.keys()
     np.testing.assert_array_equal(np.concatenate([part.numpy().ravel() for part in best.values()]), saved[9])
