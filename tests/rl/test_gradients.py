@@ -50,11 +50,6 @@ VECTOR = spaces.Box(-1, 1, (3,))
 PPO_LOSS = partial(clipped_surrogate, clip_range=0.2)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _torch_is_complete():
-    torch.optim.Adam([torch.zeros(1)])  # the first optimiser of a process sets an environment variable
-
-
 def make_networks(actors, critic="shared", seed=0, **model):
     """Policy and critic with weights that matter; new ones are almost zero in the last layer."""
     config = TrainingConfig(
