@@ -44,7 +44,7 @@ class Collector:
         self.policy, self.actors = kernel.policy, kernel.policy.actors
         self.env_steps = 0
         self.seconds = {"env": 0.0, "forward": 0.0, "store": 0.0}
-        self._n_rollouts = 0
+        self._noise = ActionNoise(streams, env.num_envs)
         self._observation: Any = None
         n = env.num_envs
         self._live = np.ones(n, bool)
@@ -69,17 +69,15 @@ class Collector:
         for decisions in self._decisions.values():
             decisions.clear()
         self._ended = EndedEpisodes()
-        noise = ActionNoise(self.streams, self._n_rollouts, n_steps, self.env.num_envs)
         ticks = Ticks(n_steps, self.env.num_envs, self.actors.step_begins(self._observation))
         observed = RawObservations() if self._learns_statistics() else None
         while not ticks.has(n_steps):
-            self._tick(ticks, noise, n_steps, observed)
+            self._tick(ticks, n_steps, observed)
         last = [Seen(ticks.n, _envs(turn, self.env.num_envs), turn.step_key, self._encode(turn, None))
                 for turn in self._turns()]  # fmt: skip
         self._check_rewards(ticks)
         if observed is not None and self.policy.normalization is not None:
             observed.learn(self.policy.normalization)
-        self._n_rollouts += 1
         rollout = Rollout(
             {key: part for key, part in self._decisions.items() if part.count},
             ticks.rewards[: ticks.n], ticks.terminated[: ticks.n], ticks.truncated[: ticks.n], ticks.begins,
@@ -88,7 +86,7 @@ class Collector:
         self.env_steps += int(np.count_nonzero(rollout.closes))
         return rollout
 
-    def _tick(self, ticks: Ticks, noise: ActionNoise, n_steps: int, observed: RawObservations | None) -> None:
+    def _tick(self, ticks: Ticks, n_steps: int, observed: RawObservations | None) -> None:
         """One call of the env's `step`, with all that belongs to it."""
         start = time.perf_counter()
         decided, kept = [], []
@@ -96,7 +94,7 @@ class Collector:
             heads = self.actors.by_key[turn.step_key].heads
             encoded, mask = self._encode(turn, observed), action_mask(turn.observation)
             outputs = self.kernel.outputs(turn.step_key, encoded)
-            drawn = noise.rows(self.actors.by_key[turn.step_key], turn)
+            drawn = self._noise.rows(self.actors.by_key[turn.step_key], turn)
             actions = heads.sample(outputs, self.policy.log_std(turn.step_key), drawn, mask)
             decided.append((turn, heads.to_env(actions)))
             kept.append((encoded, mask, outputs, actions))
@@ -194,7 +192,7 @@ class Collector:
         """Counters, as JSON values."""
         return {
             "env_steps": self.env_steps,
-            "n_rollouts": self._n_rollouts,
+            "actions": dict(self._noise.used),
             "episodes": self._episodes.tolist(),
             "lengths": self._lengths.tolist(),
             "returns": self._returns.tolist(),
@@ -202,7 +200,9 @@ class Collector:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over counters; the envs begin with their next episodes."""
-        self.env_steps, self._n_rollouts = state["env_steps"], state["n_rollouts"]
+        self.env_steps = state["env_steps"]
+        self._noise = ActionNoise(self.streams, self.env.num_envs)
+        self._noise.used = dict(state["actions"])
         self._episodes = np.array(state["episodes"], np.int64) + (np.array(state["lengths"]) > 0)
         self._lengths[:], self._returns[:] = 0, 0.0
         self._observation = None

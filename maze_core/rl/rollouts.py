@@ -53,8 +53,10 @@ def generalized_advantages(
 
 def explained_variance(values: NDArray[Any], returns: NDArray[Any]) -> float:
     """Share of the variance of returns [n] that values [n] explain: 1 is all, 0 or less is nothing."""
-    variance = float(np.var(returns))
-    return 1.0 - float(np.var(returns - values)) / variance if variance > 0 else 0.0
+    deviations, errors = returns - returns.mean(), returns - values
+    errors = errors - errors.mean()
+    variance = float(deviations @ deviations)
+    return 1.0 - float(errors @ errors) / variance if variance > 0 else 0.0
 
 
 @dataclass

@@ -21,6 +21,8 @@ from maze_core.rl.spaces import Encoded
 from maze_core.rl.streams import Streams
 
 Bools = NDArray[np.bool_]
+NOISE_BLOCK = 64
+"""Times that an actor acts with one block of noise."""
 
 
 class Decisions:
@@ -143,29 +145,33 @@ class Ticks:
 
 
 class ActionNoise:
-    """The randomness of a rollout's actions: a block for each actor, a further one if it acts more often than expected.
+    """The randomness of actions: for each actor a block for the next times that it acts, then another.
+
+    A block is a function of root seed, actor and number; nothing depends on where rollouts end.
 
     Args:
         streams: Random streams of the run.
-        rollout: Number of the rollout.
-        n_steps: Times that an actor is expected to act.
         n_envs: Envs, B.
+
+    Attributes:
+        used: How often each actor has acted.
     """
 
-    def __init__(self, streams: Streams, rollout: int, n_steps: int, n_envs: int) -> None:
-        self._streams, self._rollout, self._shape = streams, rollout, (n_steps, n_envs)
-        self._blocks: dict[str, tuple[int, Float32]] = {}
+    def __init__(self, streams: Streams, n_envs: int) -> None:
+        self._streams, self._n_envs = streams, n_envs
+        self._blocks: dict[str, Float32] = {}
+        self.used: dict[str, int] = {}
 
     def rows(self, actor: Actor, turn: Turn) -> Float32:
         """Noise for the rows of a turn, [len(rows), n_noise]."""
-        used, block = self._blocks.get(actor.step_key, (0, None))
-        number, place = divmod(used, self._shape[0])
-        if block is None or place == 0:
-            generator = self._streams.generator(f"actions/{actor.step_key}", self._rollout, number)
-            block = actor.heads.noise(generator, self._shape)
-        self._blocks[actor.step_key] = (used + 1, block)
-        rows: Float32 = block[place] if turn.rows is None else block[place][turn.rows]
-        return rows
+        key, used = actor.step_key, self.used.get(actor.step_key, 0)
+        number, place = divmod(used, NOISE_BLOCK)
+        if place == 0 or key not in self._blocks:
+            generator = self._streams.generator(f"actions/{key}", number)
+            self._blocks[key] = actor.heads.noise(generator, (NOISE_BLOCK, self._n_envs))
+        self.used[key] = used + 1
+        rows: Float32 = self._blocks[key][place]
+        return rows if turn.rows is None else rows[turn.rows]
 
 
 class RawObservations:
