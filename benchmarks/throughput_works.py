@@ -75,8 +75,8 @@ def compared() -> list[Work]:
     lunar = PPO | {"algorithm.n_envs": 16, "algorithm.n_rollout_steps": 1024, "algorithm.batch_size": 64}
     pendulum = PPO | {"algorithm.n_envs": 16, "algorithm.n_rollout_steps": 256}
     return [
-        training("ppo", "CartPole-v1", 204_800, PPO, bars={"dense": 3, "autograd": 1.8}, goal=5),
-        training("a2c", "CartPole-v1", 160_000, a2c, bars={"dense": 4, "autograd": 2.5}, goal=8),
+        training("ppo", "CartPole-v1", 409_600, PPO, bars={"dense": 3, "autograd": 1.8}, goal=5),
+        training("a2c", "CartPole-v1", 480_000, a2c, bars={"dense": 4, "autograd": 2.5}, goal=8),
         training("ppo", "LunarLander-v3", 131_072, lunar, bars={"dense": 1.5}, goal=1.8),
         training("ppo", "Pendulum-v1", 204_800, pendulum, bars={"dense": 2}, goal=3),
         Work(
