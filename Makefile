@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := . plugins/envs/gym_env plugins/models/perception plugins/algorithms/es plugins/algorithms/ppo \
-	plugins/algorithms/a2c
+PACKAGES := . plugins/envs/gym_env plugins/envs/cutting_2d plugins/models/perception plugins/algorithms/es \
+	plugins/algorithms/ppo plugins/algorithms/a2c
 SOURCES := maze_core conf plugins tests benchmarks examples
 
 .DEFAULT_GOAL := help

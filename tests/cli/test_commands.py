@@ -20,19 +20,20 @@ pytestmark = pytest.mark.usefixtures("workdir")
 def test_list_shows_name_plugin_and_summary() -> None:
     result = run_cli("list", "envs")
     assert (result.exit_code, result.stderr) == (0, "")
-    header, row = result.stdout.splitlines()
+    header, *rows = result.stdout.splitlines()
     assert header.split() == ["name", "plugin", "summary"]
+    (row,) = [row for row in rows if row.startswith("gym_env")]
     assert row.split(maxsplit=3)[:3] == ["gym_env", "maze-gym-env", "0.1.0"]
 
 
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("envs", ["gym_env"]),
+        ("envs", ["cutting_2d_flat", "cutting_2d_struct", "cutting_2d_struct_masked", "gym_env"]),
         ("critics", ["none", "per_sub_step", "shared", "shared_embedding"]),
         ("algorithms", ["a2c", "es", "ppo"]),
         ("runners", ["local"]),
-        ("policies", []),
+        ("policies", ["cutting_2d_greedy"]),
         ("callbacks", ["console", "jsonl", "tensorboard"]),
     ],
 )
@@ -44,10 +45,13 @@ def test_list_as_json(what: str, names: list[str]) -> None:
 
 def test_list_without_a_kind_lists_everything() -> None:
     kinds = [row["kind"] for row in run_cli("list", "--json").json]
-    assert list(dict.fromkeys(kinds)) == ["env", "wrapper", "model", "critic", "algorithm", "runner", "callback"]
+    assert list(dict.fromkeys(kinds)) == [
+        "env", "wrapper", "model", "critic", "algorithm", "runner", "policy", "callback"
+    ]  # fmt: skip
 
 
-def test_an_empty_list_says_how_to_add_one() -> None:
+def test_an_empty_list_says_how_to_add_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAZE_DISABLE_PLUGINS", "cutting_2d")
     assert (
         run_cli("list", "policies").stdout
         == "There are no policies yet. A plugin adds one with the hook maze_policies.\n"
@@ -130,7 +134,7 @@ def test_everything_listed_can_be_explained(row: dict[str, str]) -> None:
 
 def test_plugins_list_as_json() -> None:
     rows = run_cli("plugins", "list", "--json").json
-    assert [row["plugin"] for row in rows] == ["builtins", "a2c", "es", "gym_env", "perception", "ppo"]
+    assert [row["plugin"] for row in rows] == ["builtins", "a2c", "cutting_2d", "es", "gym_env", "perception", "ppo"]
     assert rows[2] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
 
 
@@ -160,7 +164,7 @@ def test_plugins_show_as_json(workdir: Path) -> None:
 def test_plugins_check_passes_what_ships() -> None:
     result = run_cli("plugins", "check")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == "6 of 6 plugins work."
+    assert result.stdout.splitlines()[-1] == "7 of 7 plugins work."
 
 
 def test_plugins_check_shows_the_traceback_of_a_broken_one(install: Callable[..., None]) -> None:
@@ -340,7 +344,7 @@ def test_plugins_check_survives_options_that_cannot_be_read(unreadable: str) -> 
     assert "NoSuchType" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert "ok      es (maze-es 0.1.0)" in result.stdout
-    assert result.stdout.splitlines()[-1] == "6 of 7 plugins work."
+    assert result.stdout.splitlines()[-1] == "7 of 8 plugins work."
 
 
 def test_plugins_check_as_json_survives_options_that_cannot_be_read(unreadable: str) -> None:

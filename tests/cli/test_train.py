@@ -117,7 +117,7 @@ def test_the_environment_of_a_run_is_recorded() -> None:
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["packages"]["torch"] == torch.__version__
     assert record["packages"]["maze-core"] == "0.1.0"
-    plugins = ("builtins", "a2c", "es", "gym_env", "perception", "ppo")
+    plugins = ("builtins", "a2c", "cutting_2d", "es", "gym_env", "perception", "ppo")
     assert record["plugins"] == dict.fromkeys(plugins, "0.1.0")
     assert record["torch_threads"] == 1  # enough for a small network
     assert record["seed"] == 1

@@ -1,0 +1,88 @@
+"""Pictures of the cutting problem: the last cut, what is ordered, and the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from maze_cutting_2d.world import Size
+
+WIDTH, HEIGHT, MARGIN, TEXT = 640, 480, 16, 18
+PAPER, INK, PIECE, ORDER, LINE = "#FFFFFF", "#1A1A1A", "#E6F4FC", "#E69F00", "#D55E00"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut that was made.
+
+    Args:
+        piece: Size of the piece.
+        order: Size of what was cut out, rotated as it was.
+        height_first: Whether its height was cut before its width.
+    """
+
+    piece: Size
+    order: Size
+    height_first: bool
+
+
+def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: Cut | None) -> NDArray[np.uint8]:
+    """Draws a state.
+
+    Args:
+        raw: Size of a raw piece.
+        inventory: Pieces, the oldest first.
+        order: What has to be cut next.
+        cut: The last cut; None if there was none.
+
+    Returns:
+        An image [480, 640, 3].
+    """
+    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    pen = ImageDraw.Draw(image)
+    half = (WIDTH - 3 * MARGIN) // 2
+    top = MARGIN + TEXT
+    room = HEIGHT // 2 - top - MARGIN
+    scale = min(half / raw[0], room / raw[1])
+    pen.text((MARGIN, MARGIN), "last cut" if cut else "nothing cut yet", fill=INK)
+    if cut is not None:
+        _draw_cut(pen, (MARGIN, top), scale, cut)
+    pen.text((2 * MARGIN + half, MARGIN), f"next order: {order[0]} x {order[1]}", fill=INK)
+    _box(pen, (2 * MARGIN + half, top), order, scale, ORDER)
+    pen.text((MARGIN, HEIGHT // 2), f"inventory: {len(inventory)} pieces, the oldest first", fill=INK)
+    _draw_inventory(pen, raw, inventory)
+    return np.asarray(image)
+
+
+def _draw_cut(pen: ImageDraw.ImageDraw, corner: tuple[float, float], scale: float, cut: Cut) -> None:
+    """The piece, the order in its corner, and the two lines: the first goes through, the second ends at it."""
+    (x, y), (w, h) = cut.piece, cut.order
+    left, top = corner
+    _box(pen, corner, cut.piece, scale, PIECE)
+    _box(pen, corner, cut.order, scale, ORDER)
+    across = (w if cut.height_first is False else x) * scale
+    down = (h if cut.height_first else y) * scale
+    pen.line([(left, top + h * scale), (left + across, top + h * scale)], fill=LINE, width=3)
+    pen.line([(left + w * scale, top), (left + w * scale, top + down)], fill=LINE, width=3)
+
+
+def _draw_inventory(pen: ImageDraw.ImageDraw, raw: Size, inventory: Sequence[Size]) -> None:
+    """All pieces in rows of equal cells."""
+    top, room = HEIGHT // 2 + TEXT + 4, HEIGHT // 2 - TEXT - MARGIN
+    columns = next(n for n in range(1, 1000) if n * int(room * n / (WIDTH - 2 * MARGIN)) >= len(inventory) or n == 999)
+    cell = (WIDTH - 2 * MARGIN) / columns
+    scale = 0.85 * cell / max(raw)
+    for index, piece in enumerate(inventory):
+        row, column = divmod(index, columns)
+        _box(pen, (MARGIN + column * cell, top + row * cell), piece, scale, PIECE)
+
+
+def _box(
+    pen: ImageDraw.ImageDraw, corner: tuple[float, float], size: Size, scale: float, fill: str
+) -> None:
+    left, top = corner
+    pen.rectangle([left, top, left + size[0] * scale, top + size[1] * scale], fill=fill, outline=INK)
