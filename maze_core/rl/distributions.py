@@ -333,7 +333,11 @@ def log_tanh_slope(values: Array) -> Array:
 
 
 class _Squashing:
-    """What tanh adds to the entropy of a Gaussian: E[log tanh'(x)], by Gauss-Hermite quadrature."""
+    """What tanh adds to the entropy of a Gaussian: E[log tanh'(x)], by Gauss-Hermite quadrature.
+
+    Off by less than 0.002 up to a standard deviation of e, and by 0.1 at e**2, where almost every action
+    lies at a bound.
+    """
 
     def __init__(self, mean: Array, std: Array, points: Array, weights: Array) -> None:
         x = mean[:, :, None] + std[:, None] * points  # [n, K, points]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from maze_core.errors import NonFiniteError, UserError
+from maze_core.rl.critics import Critic
 
 
 class FlatParameters:
@@ -24,7 +25,12 @@ class FlatParameters:
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
-        named = {parameter: name for module in modules for name, parameter in module.named_parameters()}
+        prefixes = ["critic" if isinstance(module, Critic) else "" for module in modules]
+        named = {
+            parameter: name
+            for module, prefix in zip(modules, prefixes, strict=True)
+            for name, parameter in module.named_parameters(prefix)
+        }
         self._named = [(name, parameter) for parameter, name in named.items() if parameter.requires_grad]
         if not self._named:
             raise UserError("the model has no weights that could be trained.")

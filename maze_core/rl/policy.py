@@ -43,8 +43,8 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         self.actors = actors
-        for key in models:
-            if hasattr(nn.ModuleDict(), key):
+        for key in actors.by_key:
+            if hasattr(nn.ModuleDict(), key) or hasattr(nn.ParameterDict(), key):
                 raise UserError(f"{key!r} cannot be a step key: torch uses the name itself.")
         self.models = nn.ModuleDict(models)
         self.log_stds = nn.ParameterDict()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maze_core.errors import UserError
 from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.kernels import Float32, Kernel, Samples
-from maze_core.rl.spaces import Encoded, take_rows
+from maze_core.rl.spaces import Encoded, batch_size, concatenated, take_rows
 from maze_core.rl.storage import Bools, Decisions, Seen
 
 Float64 = NDArray[np.float64]
@@ -93,7 +93,7 @@ class Rollout:
         """Whether an env step ends with the tick, [S, B]."""
         return np.ones_like(self.terminated) if self.begins is None else self.ended | self.begins[1:]
 
-    def experience(self, kernel: Kernel, gamma: float, gae_lambda: float) -> Experience:
+    def experience(self, kernel: Kernel, gamma: float, gae_lambda: float, log_probs: bool = True) -> Experience:
         """What there is to learn: one pass of the critic, and advantages.
 
         Between env steps rewards are discounted, within one they are not. With a value for each env
@@ -103,6 +103,7 @@ class Rollout:
             kernel: Computes values.
             gamma: Discount per env step.
             gae_lambda: Weight of longer returns; without critic it is 1.
+            log_probs: Whether the update needs to know how probable the actions were.
 
         Raises:
             UserError: If the critic has no value for an actor with which env steps begin.
@@ -121,7 +122,7 @@ class Rollout:
         )  # fmt: skip
         steps = self._env_steps()
         parts = [
-            _learnable(key, decisions, kernel, self.begins, steps, values, advantages)
+            _learnable(key, decisions, kernel, self.begins, steps, values, advantages, log_probs)
             for key, decisions in self.decisions.items()
             if (steps[decisions.places()] >= 0).any()
         ]
@@ -134,22 +135,27 @@ class Rollout:
         if critic is None:
             return values[:-1], values[1:]
         self._check_begins(kernel)
+        of_cut = np.zeros((n_ticks, n_envs))
+        seen: dict[str, list[tuple[Float64, Any, Encoded]]] = {}
         for key, decisions in self.decisions.items():
+            seen.setdefault(key, []).append((values, decisions.places(), decisions.rows()[0]))
+        for last in self.last:
+            seen.setdefault(last.step_key, []).append((values, (n_ticks, last.envs), last.observation))
+        for cut in self.cut:
+            seen.setdefault(cut.step_key, []).append((of_cut, (cut.tick, cut.envs), cut.observation))
+        for key, parts in seen.items():
             if critic.values_of(key):
-                values[decisions.places()] = _in_chunks(kernel, key, decisions.rows()[0], decisions.count)
-        for seen in self.last:
-            if critic.values_of(seen.step_key):
-                values[-1, seen.envs] = kernel.values(seen.step_key, seen.observation)
+                estimates = _estimates(kernel, key, [observation for _, _, observation in parts])
+                for (target, places, _), estimate in zip(parts, estimates, strict=True):
+                    target[places] = estimate
         if self.begins is not None and not critic.per_sub_step:
             for tick in range(1, n_ticks + 1):
                 np.copyto(values[tick], values[tick - 1], where=~self.begins[tick])
         next_values = values[1:].copy()
         next_values[self.ended] = 0.0
-        for seen in self.cut:
-            if critic.values_of(seen.step_key):
-                next_values[seen.tick, seen.envs] = kernel.values(seen.step_key, seen.observation)
-            else:  # cut off within an env step, whose only value is that of its beginning
-                next_values[seen.tick, seen.envs] = values[seen.tick, seen.envs]
+        for cut in self.cut:  # within an env step whose only value is that of its beginning, that one
+            source = of_cut if critic.values_of(cut.step_key) else values
+            next_values[cut.tick, cut.envs] = source[cut.tick, cut.envs]
         return values[:-1], next_values
 
     def _check_begins(self, kernel: Kernel) -> None:
@@ -235,7 +241,7 @@ class Experience:
 
 def _learnable(
     key: str, decisions: Decisions, kernel: Kernel, begins: Bools | None, steps: NDArray[np.intp],
-    values: Float64, advantages: Float64,
+    values: Float64, advantages: Float64, log_probs: bool,
 ) -> _Part:  # fmt: skip
     """What one actor learns from; decisions of env steps that are not in here as a whole are left out."""
     rows, places, starts = decisions.rows(), decisions.places(), None
@@ -252,19 +258,29 @@ def _learnable(
         valued = np.zeros(len(actions), bool)
     elif begins is not None and not critic.per_sub_step and not begins[places].all():
         valued = begins[places]
-    log_probs = kernel.policy.actors.by_key[key].heads.evaluate(outputs, kernel.policy.log_std(key), actions, mask)
+    heads, old = kernel.policy.actors.by_key[key].heads, np.zeros(len(actions), np.float32)
+    if log_probs:
+        old = heads.evaluate(outputs, kernel.policy.log_std(key), actions, mask).log_probs
     return _Part(
         Samples(
-            key, observation, mask, actions, log_probs.log_probs, advantages[places].astype(np.float32), valued,
+            key, observation, mask, actions, old, advantages[places].astype(np.float32), valued,
             values[places].astype(np.float32), (values + advantages)[places].astype(np.float32),
         ),
         starts,
     )  # fmt: skip
 
 
-def _in_chunks(kernel: Kernel, key: str, observation: Encoded, n: int) -> Float32:
-    chunks = [take_rows(observation, slice(first, first + CHUNK)) for first in range(0, n, CHUNK)]
-    return np.concatenate([kernel.values(key, chunk) for chunk in chunks])
+def _estimates(kernel: Kernel, key: str, observations: Sequence[Encoded]) -> list[Float32]:
+    """Values of several batches: in one pass if they are small, and in passes of bounded size if they are not."""
+    sizes = [batch_size(observation) for observation in observations]
+    if sum(sizes) <= CHUNK:
+        together = kernel.values(key, concatenated(observations))
+        return np.split(together, np.cumsum(sizes)[:-1])
+    return [
+        np.concatenate([kernel.values(key, take_rows(observation, slice(first, first + CHUNK)))
+                        for first in range(0, size, CHUNK)])
+        for observation, size in zip(observations, sizes, strict=True)
+    ]  # fmt: skip
 
 
 def _moved_to_end(rewards: Float64, closes: Bools) -> Float64:

@@ -8,7 +8,7 @@ with the keys ``"0"``, ``"1"``, ...
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,15 @@ def take_rows(batch: Any, rows: NDArray[Any] | slice) -> Any:
     if isinstance(batch, tuple):
         return tuple(take_rows(value, rows) for value in batch)
     return None if batch is None else batch[rows]
+
+
+def concatenated(batches: Sequence[Any]) -> Any:
+    """Several batches of the same nesting as one, [sum of B, ...]."""
+    if len(batches) == 1:
+        return batches[0]
+    if isinstance(batches[0], Mapping):
+        return {key: concatenated([batch[key] for batch in batches]) for key in batches[0]}
+    return np.concatenate(batches)
 
 
 def put_rows(target: Any, rows: NDArray[Any], batch: Any) -> None:

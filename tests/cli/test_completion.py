@@ -308,7 +308,7 @@ def as_maze() -> None:
 
 def test_bash_gets_what_follows_its_word_break(ask: Callable[..., list[str]]) -> None:
     assert ask("bash", as_maze, COMP_LINE="maze train env=gy", COMP_WORD="gy") == ["plain,gym_env"]
-    assert ask("bash", as_maze, COMP_LINE="maze train env=", COMP_WORD="") == ["plain,gym_env"]
+    assert "plain,gym_env" in ask("bash", as_maze, COMP_LINE="maze train env=", COMP_WORD="")
 
 
 def test_bash_without_word_breaks_gets_whole_words(ask: Callable[..., list[str]]) -> None:

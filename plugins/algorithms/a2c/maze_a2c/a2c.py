@@ -60,7 +60,7 @@ class A2CTrainer:
         rollout = self.collector.collect(config.n_rollout_steps)
         self.episodes.append(rollout.episodes)
         start = time.perf_counter()
-        experience = rollout.experience(self.kernel, config.gamma, config.gae_lambda)
+        experience = rollout.experience(self.kernel, config.gamma, config.gae_lambda, log_probs=False)
         metrics = self._learn(experience)
         self.updates += 1
         self.seconds["update"] += time.perf_counter() - start

@@ -54,7 +54,7 @@ class A2CConfig:
     """Largest norm of the gradient over all weights; null for no limit."""
 
     critic_burn_in_epochs: int = 0
-    """Epochs at the start in which only the critic learns."""
+    """Epochs at the start in which only the critic learns (and, with critic=shared_embedding, what it shares)."""
 
     initial_log_std: float = 0.0
     """Logarithm of the standard deviation that Gaussian actions begin with."""

@@ -61,7 +61,7 @@ class PPOConfig:
     """An update ends before the step at which the policy has moved farther than this; null never ends it."""
 
     critic_burn_in_epochs: int = 0
-    """Epochs at the start in which only the critic learns."""
+    """Epochs at the start in which only the critic learns (and, with critic=shared_embedding, what it shares)."""
 
     initial_log_std: float = 0.0
     """Logarithm of the standard deviation that Gaussian actions begin with."""

@@ -81,8 +81,6 @@ def _draw_inventory(pen: ImageDraw.ImageDraw, raw: Size, inventory: Sequence[Siz
         _box(pen, (MARGIN + column * cell, top + row * cell), piece, scale, PIECE)
 
 
-def _box(
-    pen: ImageDraw.ImageDraw, corner: tuple[float, float], size: Size, scale: float, fill: str
-) -> None:
+def _box(pen: ImageDraw.ImageDraw, corner: tuple[float, float], size: Size, scale: float, fill: str) -> None:
     left, top = corner
     pen.rectangle([left, top, left + size[0] * scale, top + size[1] * scale], fill=fill, outline=INK)

@@ -251,7 +251,7 @@ def test_every_algorithm_trains_every_form_with_its_presets(algorithm, form, tmp
         run_dir=tmp_path / "run", callbacks=[],
     ) as rc:  # fmt: skip
         statistics = rc.train().final.stages[0].values
-    assert 0 < statistics["KPIs/raw_piece_usage_per_step/mean"] < 1
+    assert 0 < statistics["KPIs/raw_piece_usage_per_step/mean"] <= 21 / 20
     if form == "struct_masked":
         assert statistics["CuttingEvents/invalid_cut/mean_episode_total"] == 0
         assert statistics["CuttingEvents/valid_cut/mean_episode_total"] == 20
