@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_the_environment_of_a_run_is_recorded() -> None:
     train()
     record = json.loads(Path("run/environment.json").read_text())
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert record["packages"]["torch"] == torch.__version__
+    assert record["packages"]["torch"] == metadata.version("torch")
     assert record["packages"]["maze-core"] == "0.1.0"
     plugins = ("builtins", "a2c", "cutting_2d", "es", "gym_env", "perception", "ppo")
     assert record["plugins"] == dict.fromkeys(plugins, "0.1.0")
