@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 FAKE_PLUGINS = Path(__file__).parent / "data" / "fake_plugins"
-OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
-"""Set by pytest, and by torch when the first optimizer of a process is made."""
+OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK")
+"""Set by pytest, by torch when the first optimizer of a process is made, and by threadpoolctl when it is imported."""
 
 
 def _process_state() -> dict[str, Any]:
