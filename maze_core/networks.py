@@ -46,7 +46,7 @@ def build_networks(
     with _seeded(streams, "critic_weights"):
         models = _Models(registry, model_configs(registry, model, actors, where), policy, device, where)
         critic = resolve_build(critic_spec.build)(config.critic, actors.step_keys, lambda key: models(key, {VALUE: 1}))
-    return policy, None if critic is None else critic.eval()
+    return policy, None if critic is None else critic.eval()  # torch's mode; `Kernel.learning` changes it for updates
 
 
 def build_policy(
@@ -89,7 +89,7 @@ def build_policy(
             models[key] = build(key, {**actor.heads.output_sizes, **extra})
     policy = Policy(actors, models, normalization, initial_log_std)
     policy.log_stds.to(device)  # statistics of observations stay where observations come from
-    return policy.eval()
+    return policy.eval()  # torch's mode; `Kernel.learning` changes it for updates
 
 
 @contextlib.contextmanager

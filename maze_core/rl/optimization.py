@@ -7,6 +7,7 @@ takes longer than many a training run here.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from maze_core.errors import UserError
 from maze_core.rl.parameters import FlatParameters
 
 
-class FlatOptimizer:
+class FlatOptimizer(ABC):
     """What all optimisers have in common; a subclass says how weights move.
 
     Args:
@@ -46,8 +47,9 @@ class FlatOptimizer:
         self._move(self.parameters.values, self.parameters.gradients, lr)
         return norm
 
+    @abstractmethod
     def _move(self, weights: torch.Tensor, gradients: torch.Tensor, lr: float) -> None:
-        raise NotImplementedError
+        """Changes the weights in place."""
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, moments and counter, as tensors and JSON values."""

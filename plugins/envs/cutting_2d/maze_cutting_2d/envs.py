@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maze_core import UserError
 from maze_core.rl import StructuredEnv
 from maze_cutting_2d.config import CuttingConfig, FlatCuttingConfig, MaskedCuttingConfig, StructuredCuttingConfig
-from maze_cutting_2d.rendering import Cut, draw
+from maze_cutting_2d.rendering import draw
 from maze_cutting_2d.spaces import CUT, SELECT, flat_spaces, structured_spaces
 from maze_cutting_2d.world import CuttingWorld, Size, fits, fits_somehow
 
@@ -42,8 +42,7 @@ def checked(action: Mapping[str, Any], config: CuttingConfig, *keys: str) -> lis
 
 def picture(world: CuttingWorld) -> NDArray[np.uint8]:
     """The state as an image [480, 640, 3]."""
-    cut = None if world.last_cut is None else Cut(*world.last_cut)
-    return draw(world.raw, world.inventory, world.order, cut)
+    return draw(world.raw, world.inventory, world.order, world.last_cut)
 
 
 class FlatCutting(gymnasium.Env[dict[str, Any], dict[str, Any]]):

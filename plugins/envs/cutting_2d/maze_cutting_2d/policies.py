@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from maze_core import UserError
@@ -27,9 +28,9 @@ class GreedyPolicy:
     """
 
     def __init__(self, config: GreedyConfig, actors: Actors) -> None:
-        if set(actors.step_keys) not in ({SELECT, CUT}, {FLAT}) or "ordered_piece" not in str(
-            actors.by_key[actors.step_keys[0]].observation_space
-        ):
+        spaces_seen = [actor.observation_space for actor in actors.by_key.values()]
+        of_cutting = all(isinstance(seen, spaces.Dict) and "ordered_piece" in seen.spaces for seen in spaces_seen)
+        if set(actors.step_keys) not in ({SELECT, CUT}, {FLAT}) or not of_cutting:
             raise UserError("policy cutting_2d_greedy plays cutting_2d envs only.")
         self.config, self.actors = config, actors
 

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from maze_cutting_2d.world import Size
+from maze_cutting_2d.world import MadeCut, Size
 
 WIDTH, HEIGHT, MARGIN, TEXT = 640, 480, 16, 18
 PAPER, INK, PIECE, ORDER, LINE = "#FFFFFF", "#1A1A1A", "#E6F4FC", "#E69F00", "#D55E00"
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A cut that was made.
-
-    Args:
-        piece: Size of the piece.
-        order: Size of what was cut out, rotated as it was.
-        height_first: Whether its height was cut before its width.
-    """
-
-    piece: Size
-    order: Size
-    height_first: bool
-
-
-def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: Cut | None) -> NDArray[np.uint8]:
+def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: MadeCut | None) -> NDArray[np.uint8]:
     """Draws a state.
 
     Args:
@@ -58,13 +42,13 @@ def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: Cut | None) -> 
     return np.asarray(image)
 
 
-def _draw_cut(pen: ImageDraw.ImageDraw, corner: tuple[float, float], scale: float, cut: Cut) -> None:
+def _draw_cut(pen: ImageDraw.ImageDraw, corner: tuple[float, float], scale: float, cut: MadeCut) -> None:
     """The piece, the order in its corner, and the two lines: the first goes through, the second ends at it."""
     (x, y), (w, h) = cut.piece, cut.order
     left, top = corner
     _box(pen, corner, cut.piece, scale, PIECE)
     _box(pen, corner, cut.order, scale, ORDER)
-    across = (w if cut.height_first is False else x) * scale
+    across = (x if cut.height_first else w) * scale
     down = (h if cut.height_first else y) * scale
     pen.line([(left, top + h * scale), (left + across, top + h * scale)], fill=LINE, width=3)
     pen.line([(left + w * scale, top), (left + w * scale, top + down)], fill=LINE, width=3)
@@ -73,7 +57,9 @@ def _draw_cut(pen: ImageDraw.ImageDraw, corner: tuple[float, float], scale: floa
 def _draw_inventory(pen: ImageDraw.ImageDraw, raw: Size, inventory: Sequence[Size]) -> None:
     """All pieces in rows of equal cells."""
     top, room = HEIGHT // 2 + TEXT + 4, HEIGHT // 2 - TEXT - MARGIN
-    columns = next(n for n in range(1, 1000) if n * int(room * n / (WIDTH - 2 * MARGIN)) >= len(inventory) or n == 999)
+    columns = 1
+    while columns * int(room * columns / (WIDTH - 2 * MARGIN)) < len(inventory):  # rows of square cells that fit
+        columns += 1
     cell = (WIDTH - 2 * MARGIN) / columns
     scale = 0.85 * cell / max(raw)
     for index, piece in enumerate(inventory):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, create_empty_array
 from numpy.typing import NDArray
 
 from maze_core import UserError
@@ -21,7 +22,7 @@ from maze_cutting_2d.vector_world import VectorCuttingWorld
 Rows = NDArray[np.intp]
 
 
-class VectorCutting(VectorEnv[Any, Any, Any]):
+class VectorCutting(VectorEnv[Any, Any, Any], ABC):
     """What both forms have in common.
 
     Args:
@@ -58,8 +59,9 @@ class VectorCutting(VectorEnv[Any, Any, Any]):
     def _begin(self, rows: Rows) -> None:
         """Episodes begin in these envs."""
 
+    @abstractmethod
     def _observed(self) -> Any:
-        raise NotImplementedError
+        """What all envs observe."""
 
     def _inventory(self) -> dict[str, Any]:
         world = self.world
@@ -119,8 +121,8 @@ class VectorStructuredCutting(VectorCutting):
         super().__init__(config, num_envs, form.observation_space, form.action_space)
         self._cutting = np.zeros(num_envs, bool)  # the envs in their second sub-step
         self._selected = np.zeros(num_envs, np.intp)
-        batch: Any = self.observation_space
-        self._nothing = {key: _zeros(batch[key]) for key in (SELECT, CUT)}
+        parts = {key: form.observation_space[key] for key in (SELECT, CUT)}
+        self._nothing = {key: create_empty_array(part, num_envs, np.zeros) for key, part in parts.items()}
 
     def _begin(self, rows: Rows) -> None:
         self._cutting[rows] = False
@@ -163,12 +165,6 @@ class VectorStructuredCutting(VectorCutting):
             both = np.ones((self.num_envs, 2), np.int8)
             part["action_mask"] = {"cut_rotation": rotation.astype(np.int8), "cut_order": both}
         return part
-
-
-def _zeros(space: spaces.Space[Any]) -> Any:
-    if isinstance(space, spaces.Dict):
-        return {key: _zeros(part) for key, part in space.spaces.items()}
-    return np.zeros(space.shape or (), space.dtype)
 
 
 def _where(chosen: NDArray[np.bool_], part: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,21 @@ INVENTORY = EventGroup(
 )
 
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MadeCut:
+    """A cut that was made.
+
+    Args:
+        piece: Size of the piece.
+        order: Size of what was cut out, rotated as it was.
+        height_first: Whether its height was cut before its width.
+    """
+
+    piece: Size
+    order: Size
+    height_first: bool
 
 
 def draw_orders(config: CuttingConfig, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -38,7 +55,7 @@ class CuttingWorld:
     Attributes:
         inventory: Pieces, the oldest first.
         n_steps: Env steps of the episode so far.
-        last_cut: Piece, order and whether the height came first; None before the first cut.
+        last_cut: The last cut; None before the first.
     """
 
     def __init__(self, config: CuttingConfig) -> None:
@@ -48,7 +65,7 @@ class CuttingWorld:
         self.n_steps = self._n_cut = self._n_raw = 0
         self._orders = np.zeros((1, 2), np.int64)
         self._reward = 0.0
-        self.last_cut: tuple[Size, Size, bool] | None = None
+        self.last_cut: MadeCut | None = None
 
     @property
     def order(self) -> Size:
@@ -100,7 +117,7 @@ class CuttingWorld:
             if left_over[dimension] > 0:
                 self._store((left_over[0], left_over[1]))
             remainder[dimension] = order[dimension]
-        self.last_cut = (size, order, dimensions == (1, 0))
+        self.last_cut = MadeCut(size, order, dimensions == (1, 0))
         self.events.fire(CUTTING, "valid_cut")
         if size == self.raw:
             self._replenish()
