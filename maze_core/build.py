@@ -24,7 +24,7 @@ from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import Policy
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv
-from maze_core.run_config import TrainingConfig
+from maze_core.run_config import PerActorConfig, TrainingConfig
 from maze_core.specs import EnvSpec, WrapperSpec, resolve_build
 
 
@@ -122,7 +122,8 @@ def build_run(
     probe = factory.vector(1)
     try:
         box_distribution = getattr(config.algorithm, "box_distribution", BoxDistribution.gaussian)
-        actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution)
+        separate_agents = isinstance(config.model, PerActorConfig) and config.model.separate_agents
+        actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution, separate_agents)
         normalization = build_normalization(registry, config, actors)
         policy, critic = build_networks(registry, config, actors, device, normalization)
         notes = list(configured.notes)

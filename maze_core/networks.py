@@ -145,18 +145,22 @@ def model_configs(registry: Registry, model_config: Any, actors: Actors, where: 
         where: Key of the configuration that chose it.
 
     Raises:
-        UserError: If the configuration names a step key that the env does not have.
+        UserError: If the configuration names a step key that the env does not have, or critics are to
+            tell agents apart where policies do not.
     """
     if not isinstance(model_config, PerActorConfig):
         return dict.fromkeys(actors.step_keys, model_config)
-    unknown = sorted(set(model_config.actors) - set(actors.step_keys))
+    parts = {key: actor.part for key, actor in actors.by_key.items()}
+    unknown = sorted(set(model_config.actors) - set(parts.values()))
     if unknown:
-        known = ", ".join(actors.step_keys)
+        known = ", ".join(dict.fromkeys(parts.values()))
         raise UserError(f"{where}.actors.{unknown[0]}: the env has no such actor. Its actors: {known}.")
+    if where != "model" and model_config.separate_agents:
+        raise UserError(f"{where}.separate_agents=true: critics follow the policy. Use model.separate_agents=true.")
     default = model_config.default
-    if default is None and set(model_config.actors) != set(actors.step_keys):
+    if default is None and set(model_config.actors) != set(parts.values()):
         default = registry.get("model", "flatten_concat").config()
-    return {key: model_config.actors.get(key, default) for key in actors.step_keys}
+    return {key: model_config.actors.get(part, default) for key, part in parts.items()}
 
 
 def warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str, critic: Critic | None = None) -> str:

@@ -88,6 +88,9 @@ class PerActorConfig:
     actors: dict[str, Any] = field(default_factory=dict)
     """Model by step key: ``model.actors.<step_key>=<name>``."""
 
+    separate_agents: bool = False
+    """Whether each agent has networks of its own; else agents with the same step key share them."""
+
 
 @dataclass(kw_only=True)
 class TrainingConfig:

@@ -2,7 +2,20 @@
 
 from maze_core.rl.actors import FLAT, Actor, Actors, StructuredEnv, Turn
 from maze_core.rl.autograd_kernel import AutogradKernel
-from maze_core.rl.blocks import Dense, DenseModel, DenseSpec, concat_leaves, output_gains, split_heads
+from maze_core.rl.blocks import (
+    Attention,
+    Dense,
+    DenseModel,
+    DenseSpec,
+    PaddedModel,
+    SetScoring,
+    concat_leaves,
+    filled_elements,
+    masked_mean,
+    output_gains,
+    split_heads,
+    without_last_zeros,
+)
 from maze_core.rl.collector import Collector
 from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.dense_kernel import DenseKernel
@@ -21,11 +34,12 @@ from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
 
 __all__ = [
-    "FLAT", "VALUE", "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "Adam", "AutogradKernel", "Collector",
-    "Critic", "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Experience",
-    "FlatParameters", "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder", "ObservationNormalization",
-    "Policy", "Population", "RMSProp", "RandomPolicy", "Rollout", "Samples", "Streams", "StructuredEnv", "Turn",
-    "check_horizon", "clipped_surrogate", "concat_leaves", "explained_variance", "flat_size",
-    "generalized_advantages", "get_vector", "make_kernel", "output_gains", "policy_gradient", "reset_envs",
-    "run_episodes", "scheduled", "set_vector", "split_heads", "squared_error",
+    "FLAT", "VALUE", "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "Adam", "Attention", "AutogradKernel",
+    "Collector", "Critic", "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch",
+    "Experience", "FlatParameters", "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder",
+    "ObservationNormalization", "PaddedModel", "Policy", "Population", "RMSProp", "RandomPolicy", "Rollout",
+    "Samples", "SetScoring", "Streams", "StructuredEnv", "Turn", "check_horizon", "clipped_surrogate",
+    "concat_leaves", "explained_variance", "filled_elements", "flat_size", "generalized_advantages",
+    "get_vector", "make_kernel", "masked_mean", "output_gains", "policy_gradient", "reset_envs", "run_episodes",
+    "scheduled", "set_vector", "split_heads", "squared_error", "without_last_zeros",
 ]  # fmt: skip

@@ -39,13 +39,16 @@ class Actor:
     """One actor's part of an env.
 
     Args:
-        step_key: Its name; it selects spaces and network.
+        step_key: Its name; it selects the network.
+        part: Key of its observations and actions in the env's spaces: the step key, but for agents with
+            networks of their own, where several actors share one part.
         observation_space: What it sees, an `action_mask` included where it has one.
         action_space: What it decides.
         heads: What the outputs of its network mean.
     """
 
     step_key: str
+    part: str
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     heads: ActionHeads
@@ -73,9 +76,12 @@ class Actors:
         observation_space: Observation space of a single env.
         action_space: Action space of a single env.
         box_distribution: Which distribution a Box action gets.
+        separate_agents: Whether each agent of an actor becomes an actor of its own, with the step key
+            ``<step_key>-<agent>``.
 
     Raises:
-        UserError: If there is no action distribution for a part of an action space.
+        UserError: If there is no action distribution for a part of an action space, or an action mask
+            does not mirror it.
     """
 
     def __init__(
@@ -83,16 +89,26 @@ class Actors:
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         box_distribution: BoxDistribution = BoxDistribution.gaussian,
+        separate_agents: bool = False,
     ) -> None:
         self.structured = is_structured(observation_space, action_space)
+        self._n_agents = 1  # of those that are told apart
         if self.structured:
             assert isinstance(observation_space, spaces.Dict) and isinstance(action_space, spaces.Dict)
             keys = [key for key in observation_space if key not in (ACTOR, AGENT, NEW_STEP)]
             parts = [(key, observation_space[key], action_space[key]) for key in keys]
+            self._n_agents = int(observation_space[AGENT].n) if separate_agents else 1  # type: ignore[attr-defined]
         else:
             parts = [(FLAT, observation_space, action_space)]
-        actors = [Actor(*part, ActionHeads(part[2], box_distribution)) for part in parts]
-        self.by_key: dict[str, Actor] = {actor.step_key: actor for actor in actors}
+        self.by_key: dict[str, Actor] = {}
+        for part, seen, decided in parts:
+            heads = ActionHeads(decided, box_distribution)
+            mask = seen.spaces.get(ACTION_MASK) if isinstance(seen, spaces.Dict) else None
+            if mask is not None:
+                heads.check_mask_space(mask, f"actor {part!r}")
+            for agent in range(self._n_agents):
+                key = part if self._n_agents == 1 else f"{part}-{agent}"
+                self.by_key[key] = Actor(key, part, seen, decided, heads)
         self.step_keys = tuple(self.by_key)
         self._idle_action = any_member(action_space)
         self._buffers: dict[int, Any] = {}
@@ -117,16 +133,20 @@ class Actors:
         return turns
 
     def _structured_turns(self, observation: Any, rows: Rows) -> list[Turn]:
-        acting = observation[ACTOR] if rows is None else observation[ACTOR][rows]
+        acting = observation[ACTOR]
+        if self._n_agents > 1:
+            acting = acting * self._n_agents + observation[AGENT]
+        acting = acting if rows is None else acting[rows]
         if (acting == acting[0]).all():
-            key = self.step_keys[acting[0]]
-            return [Turn(key, rows, observation[key] if rows is None else take_rows(observation[key], rows))]
+            actor = self.by_key[self.step_keys[acting[0]]]
+            seen = observation[actor.part]
+            return [Turn(actor.step_key, rows, seen if rows is None else take_rows(seen, rows))]
         turns = []
         for index in np.unique(acting):
             here = np.flatnonzero(acting == index)
             chosen = here if rows is None else rows[here]
-            key = self.step_keys[index]
-            turns.append(Turn(key, chosen, take_rows(observation[key], chosen)))
+            actor = self.by_key[self.step_keys[index]]
+            turns.append(Turn(actor.step_key, chosen, take_rows(observation[actor.part], chosen)))
         return turns
 
     def env_actions(self, num_envs: int, decisions: Sequence[tuple[Turn, Any]]) -> Any:
@@ -148,7 +168,7 @@ class Actors:
             buffer = self._buffers[num_envs] = repeat(self._idle_action, num_envs)
         for turn, actions in decisions:
             rows = np.arange(num_envs) if turn.rows is None else turn.rows
-            put_rows(buffer[turn.step_key] if self.structured else buffer, rows, actions)
+            put_rows(buffer[self.by_key[turn.step_key].part] if self.structured else buffer, rows, actions)
         return buffer
 
     def step_begins(self, observation: Any) -> NDArray[np.bool_] | None:
@@ -205,6 +225,10 @@ class StructuredEnv(Env[dict[str, Any], dict[str, Any]]):
         for key in actors:
             if not key.isidentifier() or key in (ACTOR, AGENT, NEW_STEP):
                 raise UserError(f"{key!r} cannot be a step key: use letters, digits and '_'.")
+            pair = actors[key]
+            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(s, spaces.Space) for s in pair)):
+                needed = "a pair of spaces, (observation_space, action_space)"
+                raise UserError(f"actor {key!r} of {type(self).__name__} has no spaces: give {needed}, not {pair!r}.")
         turn = [(ACTOR, len(actors)), (AGENT, n_agents), (NEW_STEP, 2)]
         self.observation_space = spaces.Dict(
             [(key, spaces.Discrete(n)) for key, n in turn] + [(key, pair[0]) for key, pair in actors.items()]

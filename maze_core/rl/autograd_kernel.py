@@ -14,6 +14,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from maze_core.rl.actors import Turn, action_mask
+from maze_core.rl.blocks import PaddedModel
 from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.kernels import Float32, Loss, Samples, set_log_std_gradient
 from maze_core.rl.parameters import FlatParameters
@@ -40,6 +41,8 @@ class AutogradKernel:
         self.device = device
         self.looped: set[str] = set()  # models that cannot be batched over a population
         self._modules: list[nn.Module] = [policy] if critic is None else [policy, critic]
+        models = [model for network in (policy, critic) if network is not None for model in network.models.values()]
+        self._padded = {model: model for model in models if isinstance(model, PaddedModel)}
         self._parameters: FlatParameters | None = None
         self._plain_parts: list[nn.Module] | None = None
 
@@ -59,14 +62,19 @@ class AutogradKernel:
     def outputs(self, step_key: str, observation: Encoded) -> Float32:
         """What the policy's network says about encoded observations, [n, size]."""
         with torch.inference_mode():
-            return _array(self._joined(step_key, self.policy.models[step_key](tensors(observation, self.device))))
+            return _array(self._joined(step_key, self._run(self.policy.models[step_key], observation)))
 
     def values(self, step_key: str, observation: Encoded) -> Float32:
         """What the critic says about encoded observations, [n]."""
         assert self.critic is not None
         model = (self.policy if self.critic.in_policy else self.critic).models[step_key]
         with torch.inference_mode():
-            return _array(model(tensors(observation, self.device))[VALUE][:, 0])
+            return _array(self._run(model, observation)[VALUE][:, 0])
+
+    def _run(self, model: nn.Module, observation: Encoded) -> dict[str, torch.Tensor]:
+        if model in self._padded:
+            observation = self._padded[model].without_padding(observation)
+        return model(tensors(observation, self.device))  # type: ignore[no-any-return]
 
     def _joined(self, step_key: str, outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """All heads side by side."""
@@ -81,15 +89,15 @@ class AutogradKernel:
 
     def _add_gradients(self, samples: Samples, loss: Loss) -> None:
         critic, key = self.critic, samples.step_key
-        observation = tensors(samples.observation, self.device)
-        by_head = self.policy.models[key](observation)
+        observation = samples.observation
+        by_head = self._run(self.policy.models[key], observation)
         outputs, values = self._joined(key, by_head), None
         if critic is not None and critic.in_policy:
             values = by_head[VALUE][:, 0]
         elif critic is not None and critic.values_of(key):
             if samples.valued is not None:
-                observation = tensors(take_rows(samples.observation, samples.valued), self.device)
-            values = critic.models[key](observation)[VALUE][:, 0]
+                observation = take_rows(observation, samples.valued)
+            values = self._run(critic.models[key], observation)[VALUE][:, 0]
         derivatives = loss(samples, _array(outputs.detach()), None if values is None else _array(values.detach()))
         pairs = [(outputs, derivatives.outputs)]
         if values is not None and derivatives.values is not None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from maze_core.enums import Activation
 from maze_core.rl.critics import VALUE
-from maze_core.rl.spaces import leaves
+from maze_core.rl.spaces import Encoded, leaves
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,24 @@ class DenseModel(Protocol):
         ...
 
 
+@runtime_checkable
+class PaddedModel(Protocol):
+    """The optional protocol by which a model that reads padded sets saves the time to compute the padding."""
+
+    def without_padding(self, observation: Encoded) -> Encoded:
+        """A batch without what is padding in all its rows.
+
+        Args:
+            observation: What the model is about to see, leaves [B, ...].
+
+        Returns:
+            The same mapping with shorter leaves, of which `forward` makes the same outputs.
+        """
+        ...
+
+
 class Dense(nn.Module):
-    """A chain of dense layers.
+    """A chain of dense layers; of a single layer it is an embedding, and on a one-hot vector a look-up table.
 
     Args:
         sizes: Input size, hidden sizes, output size.
@@ -83,6 +101,72 @@ def output_gains(output_sizes: Mapping[str, int]) -> list[float]:
     Small gains make the first policy nearly uniform (Andrychowicz et al. 2021, arXiv:2006.05990).
     """
     return [1.0 if head == VALUE else 0.01 for head, size in output_sizes.items() for _ in range(size)]
+
+
+class Attention(nn.Module):
+    """Lets the elements of a set see each other: self-attention (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
+
+    What an element learns of the others is added to it, and the order of elements does not matter.
+
+    Args:
+        size: Numbers of each element, d.
+        n_heads: Ways to look at the others, each in d / n_heads dimensions.
+    """
+
+    def __init__(self, size: int, n_heads: int = 1) -> None:
+        super().__init__()
+        if size % n_heads:
+            raise ValueError(f"{n_heads} heads cannot share {size} dimensions evenly")
+        self.n_heads = n_heads
+        self.inputs, self.outputs = nn.Linear(size, 3 * size), nn.Linear(size, size)
+
+    def forward(self, elements: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
+        """Maps elements [B, n, d], those that are `filled` [B, n], to [B, n, d]; padding is not looked at."""
+        n_rows, n, size = elements.shape
+        parts = self.inputs(elements).reshape(n_rows, n, 3, self.n_heads, size // self.n_heads)
+        queries, keys, values = parts.permute(2, 3, 0, 1, 4)  # [heads, B, n, d / heads]
+        scores = queries @ keys.transpose(2, 3) / math.sqrt(size // self.n_heads)
+        shares = scores.masked_fill(~filled[:, None], -1e9).softmax(dim=3)  # finite, also where all is padding
+        seen = (shares @ values).permute(1, 2, 0, 3).reshape(n_rows, n, size)
+        return elements + self.outputs(seen)  # type: ignore[no-any-return]
+
+
+class SetScoring(nn.Module):
+    """Scores the elements of a set, by the dot product of their embeddings with that of what is looked for.
+
+    All padding gets the same score, which is learned.
+
+    Args:
+        size: Number of scores, n.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.of_padding = nn.Parameter(torch.zeros(1))
+
+    def forward(self, elements: torch.Tensor, query: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
+        """Maps elements [B, m, d], of which some are `filled` [B, m], and a query [B, d] to scores [B, n], m <= n."""
+        scores = torch.where(filled, (elements * query[:, None]).sum(dim=2), self.of_padding)
+        rest = self.of_padding.expand(len(scores), self.size - scores.shape[1])
+        return torch.cat([scores, rest], dim=1)
+
+
+def filled_elements(elements: torch.Tensor) -> torch.Tensor:
+    """Which elements of padded sets [B, n, ...] are not all zeros, [B, n]."""
+    return (elements != 0).flatten(2).any(dim=2)
+
+
+def masked_mean(elements: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
+    """Mean of the elements [B, n, d] that are `filled` [B, n], [B, d]; zeros where none is."""
+    weights = filled[:, :, None].to(elements.dtype)
+    return (elements * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def without_last_zeros(elements: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Padded sets [B, n, ...] cut after the last element that is not all zeros in all of them; at least one is left."""
+    in_use = np.flatnonzero(elements.reshape(len(elements), elements.shape[1], -1).any(axis=(0, 2)))
+    return elements[:, : int(in_use[-1]) + 1 if len(in_use) else 1]
 
 
 def concat_leaves(observation: Mapping[str, Any]) -> torch.Tensor:

@@ -124,6 +124,34 @@ class ActionHeads:
         actions = {path: head.random(generator, n, mask_of(mask, path)) for path, head in self.heads.items()}
         return _nest(self._space, "", actions)
 
+    def check_mask_space(self, space: spaces.Space[Any], whose: str) -> None:
+        """Refuses a mask that does not mirror the action space.
+
+        Args:
+            space: Space of the mask.
+            whose: Named in the error.
+
+        Raises:
+            UserError: If a part of it belongs to no head, or has another number of entries than its head has choices.
+        """
+        masks = dict(_action_leaves(space, ""))
+        unknown = sorted(set(masks) - set(self.heads))
+        if unknown:
+            known = ", ".join(map(repr, self.heads))
+            raise UserError(f"the action mask of {whose} has an entry {unknown[0]!r}; its actions are {known}.")
+        for path, part in masks.items():
+            head = self.heads[path]
+            if not isinstance(head, CategoricalHead):
+                raise UserError(
+                    f"the action mask of {whose} for {path!r} cannot be honoured: only Discrete and MultiDiscrete "
+                    "actions have masks."
+                )
+            if part.shape != (head.size,):
+                raise UserError(
+                    f"the action mask of {whose} for {path!r} has the shape {part.shape}; it must be ({head.size},), "
+                    "one entry for each choice."
+                )
+
     def blocked(self, mask: Any) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """For each masked head, the rows [n] whose mask allows nothing."""
         for path, head in self.heads.items():

@@ -250,3 +250,84 @@ def test_an_empty_mask_met_in_an_episode_names_env_actor_step_and_seed():
 
     with pytest.raises(EnvFaultError, match=r"'substep_0'.*\(env 1\), in env step 2 of the episode with seed"):
         play(lambda: MaskedEnv(next(lengths)), 3, act)
+
+
+class TurnsEnv(StructuredEnv):
+    """Two agents take the same turn, one after the other."""
+
+    def __init__(self):
+        super().__init__({"act": (spaces.Box(0, 9, (1,)), spaces.Discrete(3))}, n_agents=2)
+
+
+def batch_of_agents(*agents):
+    count = len(agents)
+    return {
+        "actor": np.zeros(count, np.int64),
+        "agent": np.array(agents),
+        "new_step": np.array([agent == 0 for agent in agents], np.int64),
+        "act": np.arange(count, dtype=np.float32)[:, None],
+    }
+
+
+def test_agents_share_the_networks_of_their_step_key():
+    actors = actors_of(TurnsEnv())
+    assert actors.step_keys == ("act",)
+    assert [turn.step_key for turn in actors.turns(batch_of_agents(1, 0), None, all_live(2))] == ["act"]
+
+
+def test_agents_that_are_kept_apart_are_actors_of_their_own():
+    env = TurnsEnv()
+    actors = Actors(env.observation_space, env.action_space, separate_agents=True)
+    assert actors.step_keys == ("act-0", "act-1")
+    first, second = actors.turns(batch_of_agents(1, 0, 1), None, all_live(3))
+    assert (first.step_key, first.rows.tolist(), first.observation.tolist()) == ("act-0", [1], [[1.0]])
+    assert (second.step_key, second.rows.tolist(), second.observation.tolist()) == ("act-1", [0, 2], [[0.0], [2.0]])
+
+
+def test_the_actions_of_agents_that_are_kept_apart_go_to_their_common_part():
+    env = TurnsEnv()
+    actors = Actors(env.observation_space, env.action_space, separate_agents=True)
+    first, second = actors.turns(batch_of_agents(1, 0, 1), None, all_live(3))
+    actions = actors.env_actions(3, [(first, np.array([2])), (second, np.array([0, 1]))])
+    assert list(actions) == ["act"]
+    assert actions["act"].tolist() == [0, 2, 1]
+
+
+def test_a_flat_env_has_no_agents_to_keep_apart():
+    assert Actors(spaces.Box(0, 1, (1,)), spaces.Discrete(2), separate_agents=True).step_keys == (FLAT,)
+
+
+@pytest.mark.parametrize("pair", [None, spaces.Discrete(3), (spaces.Discrete(3), None), (spaces.Discrete(3),)])
+def test_an_actor_without_spaces_is_refused_by_name(pair):
+    class Blind(StructuredEnv):
+        def __init__(self):
+            super().__init__({"pick": pair})
+
+    with pytest.raises(UserError, match=r"actor 'pick' of Blind has no spaces: give a pair of spaces"):
+        Blind()
+
+
+MASKED_ACTION = spaces.Dict({"item": spaces.Discrete(4), "force": spaces.Box(0, 1, (2,))})
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"item": spaces.MultiBinary(3)}, r"for 'item' has the shape \(3,\); it must be \(4,\)"),
+        ({"tool": spaces.MultiBinary(4)}, "has an entry 'tool'; its actions are 'force', 'item'"),
+        ({"force": spaces.MultiBinary(2)}, "for 'force' cannot be honoured: only Discrete and MultiDiscrete"),
+    ],
+)
+def test_a_mask_that_does_not_mirror_the_actions_is_refused_with_its_actor(mask, message):
+    class Masked(StructuredEnv):
+        def __init__(self):
+            seen = spaces.Dict({"x": spaces.Box(0, 1, (1,)), "action_mask": spaces.Dict(mask)})
+            super().__init__({"pick": (seen, MASKED_ACTION)})
+
+    with pytest.raises(UserError, match=f"action mask of actor 'pick' {message}"):
+        actors_of(Masked())
+
+
+def test_a_mask_of_a_part_of_the_actions_is_enough():
+    mask = spaces.Dict({"item": spaces.MultiBinary(4)})
+    Actors(spaces.Dict({"x": spaces.Box(0, 1, (1,)), "action_mask": mask}), MASKED_ACTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,16 @@ from gymnasium import spaces
 from torch import nn
 
 from maze_core import Activation, UserError
-from maze_core.rl import VALUE, Dense, output_gains, split_heads
+from maze_core.rl import (
+    VALUE,
+    Dense,
+    SetScoring,
+    filled_elements,
+    masked_mean,
+    output_gains,
+    split_heads,
+    without_last_zeros,
+)
 from maze_cutting_2d.config import PieceCuttingConfig, PieceScoringConfig
 
 
@@ -38,22 +48,29 @@ class PieceScoring(nn.Module):
                 f"{', '.join(output_sizes)} of {', '.join(observation_space.spaces)}."
             )
         size = config.embedding_size
-        self.output_sizes = dict(output_sizes)
-        self.piece = Dense([2, size, size], Activation.relu, 1.0)
+        self.pieces = Dense([2, size], Activation.relu, math.sqrt(2))
         self.order = Dense([2, size, size], Activation.relu, 1.0 if VALUE in output_sizes else 0.01)
-        if VALUE in output_sizes:
-            self.value = Dense([2 * size, size, 1], Activation.relu, 1.0)
+        self.heads = nn.ModuleDict()
+        for head, n in output_sizes.items():
+            of_value = Dense([2 * size, size, 1], Activation.relu, 1.0)
+            self.heads[head] = of_value if head == VALUE else SetScoring(n)
 
     def forward(self, observation: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Maps inventory [B, n, 2] and ordered_piece [B, 2] to ``piece_idx`` [B, n] and ``value`` [B, 1]."""
-        pieces, order = self.piece(observation["inventory"]), self.order(observation["ordered_piece"])
+        inventory = observation["inventory"]
+        filled = filled_elements(inventory)
+        pieces, order = torch.relu(self.pieces(inventory)), self.order(observation["ordered_piece"])
         outputs: dict[str, torch.Tensor] = {}
-        for head in self.output_sizes:
-            if head == VALUE:
-                outputs[head] = self.value(torch.cat([pieces.mean(dim=1), order], dim=1))
+        for name, head in self.heads.items():
+            if name == VALUE:
+                outputs[name] = head(torch.cat([masked_mean(pieces, filled), order], dim=1))
             else:
-                outputs[head] = (pieces * order[:, None]).sum(dim=2)
+                outputs[name] = head(pieces, order, filled)
         return outputs
+
+    def without_padding(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Drops slots that are empty everywhere; see `maze_core.rl.PaddedModel`."""
+        return {**observation, "inventory": without_last_zeros(observation["inventory"])}
 
 
 class PieceCutting(nn.Module):
