@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import NormalizeReward, RecordEpisodeStatistics, TimeAwareObservation, TimeLimit
 
 from maze_core.errors import EnvFaultError, MazeError, UserError
 from maze_core.rl.actors import is_structured
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, check_vector_env
 from maze_core.specs import Build, EnvSpec, WrapperSpec, resolve_build
+
+COUNTING_WRAPPERS: dict[type[gymnasium.Wrapper[Any, Any, Any, Any]], str] = {
+    NormalizeReward: "Use wrappers=return_normalization",
+    RecordEpisodeStatistics: "Leave it out: Maze counts episodes itself",
+    TimeAwareObservation: "Show the env step in the env's own observation",
+    TimeLimit: "Use wrappers=time_limit, or put the limit into the env (no max_episode_steps in its registration)",
+}
+"""Wrappers of Gymnasium that take a sub-step for a step, and what to do instead."""
 
 
 class EnvFactory:
@@ -41,7 +49,7 @@ class EnvFactory:
         env = self._guarded(self.spec, self.spec.build, self.config)
         for spec, config in wrappers:
             env = self._guarded(spec, spec.build, env, config)
-        _refuse_counting_wrappers(env, self.spec.name)
+        refuse_counting_wrappers(env, self.spec.name)
         return env  # type: ignore[no-any-return]
 
     def _wrappers(self, training: bool) -> list[tuple[WrapperSpec, Any]]:
@@ -90,15 +98,22 @@ def _refuse_separate_states(wrappers: list[tuple[WrapperSpec, Any]], last_scalar
         )
 
 
-def _refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:
-    """Gymnasium's own wrappers count each sub-step of a structured env as a step."""
-    if not is_structured(env.observation_space, env.action_space):
-        return
-    inner: Any = env
-    while isinstance(inner, gymnasium.Wrapper):
-        if isinstance(inner, (TimeLimit, RecordEpisodeStatistics)):
+def refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:
+    """Refuses wrappers of Gymnasium that would count each sub-step of a structured env as a step.
+
+    Args:
+        env: The env with its wrappers.
+        name: What the error calls it.
+
+    Raises:
+        UserError: If there is one.
+    """
+    while isinstance(env, gymnasium.Wrapper):
+        inner = env.env
+        instead = next((text for kind, text in COUNTING_WRAPPERS.items() if isinstance(env, kind)), None)
+        if instead and is_structured(inner.observation_space, inner.action_space):
             raise UserError(
-                f"env {name!r} is structured, and Gymnasium's {type(inner).__name__} around it counts sub-steps. "
-                "Put the limit into the env itself (no max_episode_steps in its registration)."
+                f"env {name!r} is structured, and Gymnasium's {type(env).__name__} around it counts sub-steps. "
+                f"{instead}."
             )
-        inner = inner.env
+        env = inner

@@ -17,7 +17,7 @@ LAYERS = {
     "rl": 1, "stats": 1, "plugins": 1, "registry": 1, "presets": 1,
     "config": 2, "build": 2, "env_factory": 2, "networks": 2,
     "runs": 3, "api": 3, "builtins": 3, "console": 3, "pictures": 3,
-    "cli": 4,
+    "cli": 4, "testing": 4,
 }  # fmt: skip
 HOMES = {
     "pluggy": ("maze_core/hookspecs.py", "maze_core/plugins.py"),
@@ -30,7 +30,7 @@ HOMES = {
     "threadpoolctl": ("maze_core/runs/threads.py",),
     "tensorboard": ("maze_core/builtins/tensorboard_callback.py",),
 }
-PUBLIC = {"maze_core", "maze_core.rl", "maze_core.stats"}
+PUBLIC = {"maze_core", "maze_core.rl", "maze_core.stats", "maze_core.testing"}
 """What a plugin may import of the core."""
 
 HEAVY = ("torch", "gymnasium", "numpy", "hydra", "omegaconf")
