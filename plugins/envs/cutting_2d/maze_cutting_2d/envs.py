@@ -40,9 +40,9 @@ def checked(action: Mapping[str, Any], config: CuttingConfig, *keys: str) -> lis
     return [int(action[key]) for key in keys]
 
 
-def picture(world: CuttingWorld) -> NDArray[np.uint8]:
+def picture(world: CuttingWorld, selected: int | None = None) -> NDArray[np.uint8]:
     """The state as an image [480, 640, 3]."""
-    return draw(world.raw, world.inventory, world.order, world.last_cut)
+    return draw(world.raw, world.inventory, world.order, world.last_cut, selected)
 
 
 class FlatCutting(gymnasium.Env[dict[str, Any], dict[str, Any]]):
@@ -111,8 +111,8 @@ class StructuredCutting(StructuredEnv):
         return self._select_turn(), reward, False, world.ended, world.told() if world.ended else {}
 
     def render(self) -> Any:
-        """The last cut, the next order and the inventory, as an image [480, 640, 3]."""
-        return picture(self.world)
+        """The last cut, the next order, the inventory and what is selected in it, as an image [480, 640, 3]."""
+        return picture(self.world, self.selected)
 
     def _select_turn(self) -> dict[str, Any]:
         observation = observed_inventory(self.world)

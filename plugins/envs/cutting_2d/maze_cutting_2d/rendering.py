@@ -14,7 +14,9 @@ WIDTH, HEIGHT, MARGIN, TEXT = 640, 480, 16, 18
 PAPER, INK, PIECE, ORDER, LINE = "#FFFFFF", "#1A1A1A", "#E6F4FC", "#E69F00", "#D55E00"
 
 
-def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: MadeCut | None) -> NDArray[np.uint8]:
+def draw(
+    raw: Size, inventory: Sequence[Size], order: Size, cut: MadeCut | None, selected: int | None = None
+) -> NDArray[np.uint8]:
     """Draws a state.
 
     Args:
@@ -22,6 +24,7 @@ def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: MadeCut | None)
         inventory: Pieces, the oldest first.
         order: What has to be cut next.
         cut: The last cut; None if there was none.
+        selected: Slot of the piece that was selected to be cut next; None if none was.
 
     Returns:
         An image [480, 640, 3].
@@ -37,8 +40,9 @@ def draw(raw: Size, inventory: Sequence[Size], order: Size, cut: MadeCut | None)
         _draw_cut(pen, (MARGIN, top), scale, cut)
     pen.text((2 * MARGIN + half, MARGIN), f"next order: {order[0]} x {order[1]}", fill=INK)
     _box(pen, (2 * MARGIN + half, top), order, scale, ORDER)
-    pen.text((MARGIN, HEIGHT // 2), f"inventory: {len(inventory)} pieces, the oldest first", fill=INK)
-    _draw_inventory(pen, raw, inventory)
+    chosen = "" if selected is None else ", one of them selected"
+    pen.text((MARGIN, HEIGHT // 2), f"pieces, the oldest first: {len(inventory)}{chosen}", fill=INK)
+    _draw_inventory(pen, raw, inventory, selected)
     return np.asarray(image)
 
 
@@ -54,8 +58,8 @@ def _draw_cut(pen: ImageDraw.ImageDraw, corner: tuple[float, float], scale: floa
     pen.line([(left + w * scale, top), (left + w * scale, top + down)], fill=LINE, width=3)
 
 
-def _draw_inventory(pen: ImageDraw.ImageDraw, raw: Size, inventory: Sequence[Size]) -> None:
-    """All pieces in rows of equal cells."""
+def _draw_inventory(pen: ImageDraw.ImageDraw, raw: Size, inventory: Sequence[Size], selected: int | None) -> None:
+    """All pieces in rows of equal cells, the selected one in the colour of cuts."""
     top, room = HEIGHT // 2 + TEXT + 4, HEIGHT // 2 - TEXT - MARGIN
     columns = 1
     while columns * int(room * columns / (WIDTH - 2 * MARGIN)) < len(inventory):  # rows of square cells that fit
@@ -64,7 +68,7 @@ def _draw_inventory(pen: ImageDraw.ImageDraw, raw: Size, inventory: Sequence[Siz
     scale = 0.85 * cell / max(raw)
     for index, piece in enumerate(inventory):
         row, column = divmod(index, columns)
-        _box(pen, (MARGIN + column * cell, top + row * cell), piece, scale, PIECE)
+        _box(pen, (MARGIN + column * cell, top + row * cell), piece, scale, LINE if index == selected else PIECE)
 
 
 def _box(pen: ImageDraw.ImageDraw, corner: tuple[float, float], size: Size, scale: float, fill: str) -> None:

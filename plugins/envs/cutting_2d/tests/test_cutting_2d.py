@@ -17,9 +17,12 @@ from maze_cutting_2d.policies import GreedyPolicy
 from maze_cutting_2d.vector_envs import VectorFlatCutting, VectorStructuredCutting
 from maze_cutting_2d.world import CuttingWorld
 from maze_cutting_2d.wrappers import SizeScaling, VectorSizeScaling
+from PIL import Image
 
 from maze_core import ConfigError, RunContext, UserError
 from maze_core.rl import Actors, InProcessVectorEnv, RandomPolicy, reset_envs, run_episodes
+from maze_core.rl.spaces import repeat, unbatch
+from maze_core.testing import check_env as check_structure
 
 FORMS = {
     "flat": (FlatCuttingConfig, FlatCutting, VectorFlatCutting),
@@ -187,6 +190,7 @@ def test_the_greedy_policy_on_the_large_instance(cut, expected):
 def test_gymnasium_accepts_the_env(form):
     config_type, scalar_type, _ = FORMS[form]
     check_env(scalar_type(config_type()), skip_render_check=True)
+    check_structure(scalar_type(config_type()))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -210,6 +214,32 @@ def test_the_picture_shows_the_first_state_and_a_cut():
     env.step({"piece_idx": 0, "cut_rotation": 0, "cut_order": 0})
     assert first.shape == env.render().shape == (480, 640, 3)
     assert not np.array_equal(first, env.render())
+
+
+def test_the_picture_shows_the_piece_that_is_selected():
+    env = StructuredCutting(MaskedCuttingConfig())
+    env.reset(seed=0)
+    first = env.render()
+    env.step({"select_piece": {"piece_idx": 0}})
+    assert not np.array_equal(first, env.render())
+
+
+@pytest.mark.parametrize("instance", ["fixed", "large"])
+def test_the_pictures_of_an_episode_make_an_animation(instance, tmp_path):
+    env = StructuredCutting(MaskedCuttingConfig(**{**INSTANCES[instance], "max_steps": 8}))
+    actors = Actors(env.observation_space, env.action_space)
+    policy = GreedyPolicy(GreedyConfig(), actors)
+    observation, _ = env.reset(seed=0)
+    frames, ended = [env.render()], False
+    while not ended:
+        (turn,) = actors.turns(repeat(observation, 1), None, np.ones(1, bool))
+        action = unbatch(actors.env_actions(1, [(turn, policy.act(turn))]), 0)
+        observation, _, _, ended, _ = env.step(action)
+        frames.append(env.render())
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(tmp_path / "episode.gif", save_all=True, append_images=images[1:], duration=250)
+    with Image.open(tmp_path / "episode.gif") as animation:
+        assert (animation.n_frames, animation.size) == (2 * 8 + 1, (640, 480))
 
 
 @pytest.mark.parametrize(
