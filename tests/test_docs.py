@@ -20,6 +20,7 @@ from maze_core.config.overrides import read_items
 from maze_core.field_docs import field_docs
 from maze_core.hookspecs import HOOKS
 from maze_core.registry import GROUPS, KINDS, load_registry
+from maze_core.testing import check_env as check_structure
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -98,6 +99,21 @@ def test_plugin_guide_structured_env_is_a_valid_gymnasium_env(run_code):
         None
     )
     check_env(env, skip_render_check=True)
+    check_structure(env)
+
+
+def test_plugin_guide_model_learns_to_choose(tmp_path, monkeypatch):
+    from maze_core.api import RunContext
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    snippet = next(b for b in code_blocks("docs/plugins.md", "python") if "class Chooser" in b)
+    (tmp_path / "maze_plugins.py").write_text(snippet)
+    shelf = str(Path(__file__).parent / "data" / "shelf.py")
+    algorithm = {"ppo": {"lr": 3e-3, "n_optimization_epochs": 4, "batch_size": 256, "epoch_length": 1}}
+    with RunContext(env="shelf", model="chooser", algorithm=algorithm, plugins=shelf, seed=1, silent=True) as rc:
+        rc.train(n_epochs=5)
+        assert rc.evaluate()["BaseEnvEvents/reward/mean"] > 6  # of 10; who takes any item gets 3
 
 
 def test_statistics_guide_env_tells_the_statistics_that_the_text_names(run_code, tmp_path, monkeypatch):
