@@ -121,7 +121,8 @@ class AutogradKernel:
             generator.manual_seed(streams.seed("networks", update))
         self._set_training(True)
         try:
-            yield
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # the optimizer tells of it
+                yield
         finally:
             self._set_training(False)
             for generator, state in zip(generators, states, strict=True):

@@ -171,8 +171,9 @@ class DenseKernel:
 
     @contextmanager
     def learning(self, streams: Streams, update: int) -> Iterator[None]:
-        """Nothing here differs between collecting and learning."""
-        yield
+        """No network differs between collecting and learning; what stops being finite is told by the optimizer."""
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            yield
 
     def population(self, parameters: Float32) -> DensePopulation:
         """Copies of the policy, computed in one batched product per layer."""

@@ -390,6 +390,14 @@ def test_rewards_that_are_too_large_for_the_networks_are_an_error_that_leaves_th
     assert np.isfinite(weights(trainer)).all()
 
 
+@KERNELS
+def test_a_learning_rate_that_is_too_large_is_told_in_a_sentence_and_nothing_else(autograd):
+    trainer = ppo(PENDULUM, job={"autograd": autograd}, lr=1000.0)
+    with pytest.raises(NonFiniteError, match=r"no longer finite.*smaller algorithm\.lr"):  # a warning is an error, too
+        for _ in range(50):
+            trainer.step()
+
+
 class Weightless(nn.Module):
     """Says the same whatever it observes."""
 
