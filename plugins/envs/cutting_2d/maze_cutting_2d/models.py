@@ -27,7 +27,7 @@ from maze_cutting_2d.config import PieceCuttingConfig, PieceScoringConfig
 class PieceScoring(nn.Module):
     """Scores every slot of the inventory by the dot product of its embedding with that of the order.
 
-    Asked for a value, it reads one from the mean embedding of all slots and the embedding of the order.
+    Asked for a value, it reads one from the mean embedding of all pieces, their number, and the embedding of the order.
 
     Args:
         config: Sizes.
@@ -52,18 +52,19 @@ class PieceScoring(nn.Module):
         self.order = Dense([2, size, size], Activation.relu, 1.0 if VALUE in output_sizes else 0.01)
         self.heads = nn.ModuleDict()
         for head, n in output_sizes.items():
-            of_value = Dense([2 * size, size, 1], Activation.relu, 1.0)
+            of_value = Dense([2 * size + 1, size, 1], Activation.relu, 1.0)
             self.heads[head] = of_value if head == VALUE else SetScoring(n)
 
     def forward(self, observation: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Maps inventory [B, n, 2] and ordered_piece [B, 2] to ``piece_idx`` [B, n] and ``value`` [B, 1]."""
+        """Maps inventory [B, n, 2], inventory_size [B, 1] and ordered_piece [B, 2] to ``{head: [B, size]}``."""
         inventory = observation["inventory"]
         filled = filled_elements(inventory)
         pieces, order = torch.relu(self.pieces(inventory)), self.order(observation["ordered_piece"])
         outputs: dict[str, torch.Tensor] = {}
         for name, head in self.heads.items():
             if name == VALUE:
-                outputs[name] = head(torch.cat([masked_mean(pieces, filled), order], dim=1))
+                count = observation["inventory_size"]
+                outputs[name] = head(torch.cat([masked_mean(pieces, filled), order, count], dim=1))
             else:
                 outputs[name] = head(pieces, order, filled)
         return outputs
