@@ -7,7 +7,7 @@ from statistics import median
 
 import numpy as np
 from common import BENCH_PYTHON, Run, processor, table, versions
-from learning_rows import LATER, N_SEEDS, ROWS, Row
+from learning_rows import N_SEEDS, ROWS, Row
 from numpy.typing import NDArray
 
 Results = Mapping[tuple[str, str], Sequence[Run]]
@@ -71,7 +71,7 @@ def report(results: Results) -> str:
     gates = [gates_row(row, scores[row.key, "ours"], scores[row.key, "sb3"]) for row in run]
     seeds = [seeds_row(row, side, results.get((row.key, side), ())) for row in run for side in _sides(row)]
     optional = [f"- {row.key}: {row.note}" for row in ROWS if row not in run]
-    optional += [f"- {key}: {why}" for key, why in LATER.items()]
+    optional.append("- The cutting problem has a benchmark of its own: `cutting_2d.md`.")
     parts = [
         "# Learning",
         "\n".join(f"- {name}: {value}" for name, value in about(results).items()),

@@ -96,8 +96,6 @@ ROWS = [
         note="optional: needs MuJoCo",
     ),
 ]
-LATER = {f"{algorithm}-cutting-2d": "the env does not exist yet" for algorithm in ("ppo", "a2c", "es")}
-"""Rows that cannot be run, and why."""
 
 
 def context(row: Row, **arguments: Any) -> Any:
