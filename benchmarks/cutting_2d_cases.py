@@ -32,8 +32,8 @@ DEMANDS = ("cycle", "fixed")
 
 FORMS = {"masked": "cutting_2d_struct_masked", "structured": "cutting_2d_struct", "flat": "cutting_2d_flat"}
 """Preset of env and model, the best form first."""
-FORM_BUDGETS = {"masked": 200_000, "structured": 1_200_000, "flat": 1_200_000}
-FORM_PPO: Run = {"n_envs": 32, "n_rollout_steps": 64, "batch_size": 512, "n_optimization_epochs": 4, "lr": 1e-3}
+FORM_BUDGETS = {"masked": 200_000, "structured": 600_000, "flat": 1_200_000}
+FORM_PPO: Run = {"n_envs": 32, "n_rollout_steps": 64, "batch_size": 512, "n_optimization_epochs": 4, "lr": 5e-4}
 """Hyper-parameters of all forms."""
 EVALUATE_EVERY = 25_000
 """Env steps from one evaluation to the next, up to whole updates."""

@@ -42,7 +42,7 @@ def draw(results: Results, file: Path) -> bool:
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     figure.suptitle(
         f"PPO on three forms of the same cutting problem: interquartile mean of {seeds}, with its 95 % bootstrap "
-        f"interval.\nThe masked form is trained for {steps(FORM_BUDGETS['masked'])} env steps only.",
+        f"interval.\nBudgets: {', '.join(f'{form} {steps(n)}' for form, n in FORM_BUDGETS.items())} env steps.",
         x=0.01, ha="left", fontsize=10, color=GREY,
     )  # fmt: skip
     figure.savefig(file, dpi=150, metadata={"Software": None})

@@ -54,8 +54,8 @@ Every seed, the return of the untrained policy in brackets:"""
 
 FORM_NOTES = f"""\
 - PPO, {", ".join(f"{name}={value}" for name, value in FORM_PPO.items())}, for all
-  forms; `env.demand=fixed`; {N_SEEDS} seeds. The masked form gets {steps(FORM_BUDGETS["masked"])} env steps, the others
-  {steps(FORM_BUDGETS["flat"])}.
+  forms; `env.demand=fixed`; {N_SEEDS} seeds. Budgets in env steps:
+  {", ".join(f"{form} {steps(n)}" for form, n in FORM_BUDGETS.items())}.
 - Interquartile mean over the seeds [its 95 % interval] of the mean return: deterministic, of 20 episodes (equal to
   each other, since nothing is random); sampled, of the episodes that ended in an epoch of training. Each at the epoch
   nearest to the env steps of the column.
