@@ -101,19 +101,36 @@ def test_where_no_piece_fits_a_raw_one_is_taken():
     assert world.inventory == [(4, 3)]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("instance", INSTANCES)
+EVERY_FORM = pytest.mark.parametrize("form", FORMS)
+EVERY_INSTANCE = pytest.mark.parametrize("instance", INSTANCES)
+
+
+@EVERY_FORM
+@EVERY_INSTANCE
 def test_the_vector_form_is_the_scalar_form_step_by_step(form, instance):
+    walk_both(form, instance, 3, n_ticks=450)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@EVERY_FORM
+@EVERY_INSTANCE
+def test_the_vector_form_is_the_scalar_form_over_100_000_env_steps(form, instance):
+    walk_both(form, instance, 20, n_ticks=5_000 * (1 if form == "flat" else 2))
+
+
+def walk_both(form, instance, n, n_ticks):
+    """Lets n envs of each form take the same random steps, and compares all they return."""
     config_type, scalar_type, vector_type = FORMS[form]
     config = config_type(**INSTANCES[instance])
-    scalar, vector = InProcessVectorEnv(lambda: scalar_type(config), 3), vector_type(config, 3)
+    scalar, vector = InProcessVectorEnv(lambda: scalar_type(config), n), vector_type(config, n)
     actors = Actors(scalar.single_observation_space, scalar.single_action_space)
-    policy, everyone, seed = RandomPolicy(actors, np.random.default_rng(0)), np.ones(3, bool), 0
-    seen = [reset_envs(env, np.arange(3), [1, 2, 3]) for env in (scalar, vector)]
-    for step in range(450):
+    policy, everyone, seed = RandomPolicy(actors, np.random.default_rng(0)), np.ones(n, bool), 0
+    seen = [reset_envs(env, np.arange(n), list(range(1, n + 1))) for env in (scalar, vector)]
+    for step in range(n_ticks):
         assert_same(*seen)
         decisions = [(turn, policy.act(turn)) for turn in actors.turns(seen[0], None, everyone)]
-        results = [env.step(actors.env_actions(3, decisions)) for env in (scalar, vector)]
+        results = [env.step(actors.env_actions(n, decisions)) for env in (scalar, vector)]
         seen = [result[0] for result in results]
         for part in (1, 2, 3):
             np.testing.assert_array_equal(results[0][part], results[1][part])
@@ -123,9 +140,9 @@ def test_the_vector_form_is_the_scalar_form_step_by_step(form, instance):
             events = [result[4]["episode_events"] for result in results]
             assert [event and event.values for event in events[0]] == [event and event.values for event in events[1]]
         if step == 100:  # some begin anew in the middle of an env step, and leave lock-step
-            ended = np.array([True, False, True])
+            ended = np.arange(n) % 2 == 0
         if ended.any():
-            seed += 10
+            seed += n
             rows = np.flatnonzero(ended)
             seen = [reset_envs(env, rows, [seed + int(row) for row in rows]) for env in (scalar, vector)]
 
@@ -285,3 +302,18 @@ def test_every_algorithm_trains_every_form_with_its_presets(algorithm, form, tmp
     if form == "struct_masked":
         assert statistics["CuttingEvents/invalid_cut/mean_episode_total"] == 0
         assert statistics["CuttingEvents/valid_cut/mean_episode_total"] == 20
+
+
+@pytest.mark.parametrize("critic", ["shared", "per_sub_step", "shared_embedding", "none"])
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c"])
+def test_every_critic_serves_the_models_of_the_presets(algorithm, critic, tmp_path):
+    name = "tutorial_cutting_2d_struct_masked"
+    overrides = {"algorithm.n_envs": 4, "algorithm.n_rollout_steps": 8, "algorithm.epoch_length": 1}
+    overrides |= {"algorithm.batch_size": 16} if algorithm == "ppo" else {}
+    overrides |= {"env.max_steps": 20, "runner.n_epochs": 1, "runner.evaluation.n_episodes": 1}
+    with RunContext(
+        env=name, wrappers="tutorial_cutting_2d", model=name, algorithm=algorithm, critic=critic, overrides=overrides,
+        seed=1, run_dir=tmp_path / "run", callbacks=[],
+    ) as rc:  # fmt: skip
+        metrics = rc.train().final.stages[0].values
+    assert metrics["CuttingEvents/invalid_cut/mean_episode_total"] == 0
