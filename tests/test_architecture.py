@@ -147,6 +147,19 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+def test_training_with_autograd_does_not_import_the_compiler_of_torch() -> None:
+    """It takes seconds and tens of megabytes that small runs do not have."""
+    code = """
+import sys
+from maze_core import RunContext
+overrides = {"env.name": "CartPole-v1", "runner.kernel": "autograd", "algorithm.n_rollout_steps": 8}
+with RunContext(env="gym_env", algorithm="a2c", overrides=overrides, callbacks=[], local_plugins=False) as rc:
+    rc.trainer.step()
+print([name for name in ("sympy", "torch._dynamo", "torch._inductor") if name in sys.modules])
+"""
+    assert run_python(code).strip().endswith("[]")
+
+
 def test_what_every_command_imports_is_light() -> None:
     """The public interface, every plugin.py and config.py, and ``maze --help``."""
     modules = [
