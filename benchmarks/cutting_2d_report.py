@@ -59,6 +59,7 @@ FORM_NOTES = f"""\
 - Interquartile mean over the seeds [its 95 % interval] of the mean return: deterministic, of 20 episodes (equal to
   each other, since nothing is random); sampled, of the episodes that ended in an epoch of training. Each at the epoch
   nearest to the env steps of the column.
+- order: the interval of the difference has to lie above 0.
 - >= {NEAR_OPTIMUM:g} from: env steps at the first point whose interquartile mean is there."""
 
 LARGE_NOTES = f"""\
@@ -93,7 +94,7 @@ def report(results: Results, picture: str | None) -> str:
         "## Forms: what are masks and sub-steps worth?",
         *([] if picture is None else [f"![Learning curves of the three forms]({picture})"]),
         table(form_header, form_rows(results), left=2),
-        table(["gate, at the end of each budget", "difference", "needed", "verdict"], order_rows(results)),
+        table(["order, sampled actions", "difference", "needed", "verdict"], order_rows(results)),
         FORM_NOTES,
         "## Large instance: does learning beat a heuristic?",
         table(["policy", "mean return [95 % interval]"], policy_rows(results)),

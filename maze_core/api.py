@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from maze_core.build import BuiltRun, build_run
 from maze_core.config import ConfigRequest, configure
@@ -21,9 +22,10 @@ from maze_core.field_docs import as_text
 from maze_core.pictures import network_pictures
 from maze_core.protocols import RunInfo, RunSummary, Trainer
 from maze_core.registry import LIST_GROUPS, load_registry
+from maze_core.rl.actors import action_mask
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
-from maze_core.rl.spaces import repeat, unbatch
+from maze_core.rl.spaces import ACTION_MASK, repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.normalize import sample_statistics
@@ -220,6 +222,9 @@ class RunContext:
         kernel = self._build().workspace.kernel
         try:
             turn = kernel.policy.actors.turns(repeat(observation, 1), None, np.ones(1, bool))[0]
+            space = kernel.policy.actors.by_key[turn.step_key].observation_space
+            if isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces and action_mask(turn.observation) is None:
+                raise KeyError(ACTION_MASK)
             return unbatch(kernel.act(turn), 0)
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             space = self.env_factory().observation_space

@@ -116,4 +116,13 @@ def refuse_counting_wrappers(env: gymnasium.Env[Any, Any], name: str) -> None:
                 f"env {name!r} is structured, and Gymnasium's {type(env).__name__} around it counts sub-steps. "
                 f"{instead}."
             )
+        if (
+            type(env).__module__.startswith("gymnasium.")
+            and is_structured(inner.observation_space, inner.action_space)
+            and not is_structured(env.observation_space, env.action_space)
+        ):
+            raise UserError(
+                f"env {name!r} is structured, and Gymnasium's {type(env).__name__} around it hides who acts. "
+                "Wrap the observations of each step key in the env itself."
+            )
         env = inner

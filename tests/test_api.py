@@ -317,6 +317,12 @@ def test_a_mask_that_allows_nothing_is_a_fault(workdir: Path) -> None:
         context.compute_action({"position": np.zeros(1, np.float32), "action_mask": np.zeros(3, np.int8)})
 
 
+def test_an_observation_without_its_mask_is_refused(workdir: Path) -> None:
+    copy_scripted(workdir)
+    with make(env="masked") as context, pytest.raises(UserError, match=r"does not fit the space.*'action_mask'"):
+        context.compute_action({"position": np.zeros(1, np.float32)})
+
+
 def test_a_masked_env_trains_without_a_forbidden_action() -> None:
     with make(env={"masked": {"allowed": [0, 2]}}, plugins=[str(SCRIPTED)]) as context:
         assert context.train().best_reward in (0, 2, 4, 6, 8, 10)

@@ -135,6 +135,9 @@ class Actors:
     def _structured_turns(self, observation: Any, rows: Rows) -> list[Turn]:
         acting = observation[ACTOR]
         if self._n_agents > 1:
+            unknown = np.flatnonzero(observation[AGENT] >= self._n_agents)
+            if len(unknown):
+                raise EnvRowError(f"there is no agent {observation[AGENT][unknown[0]]}", int(unknown[0]))
             acting = acting * self._n_agents + observation[AGENT]
         acting = acting if rows is None else acting[rows]
         if (acting == acting[0]).all():
@@ -157,8 +160,7 @@ class Actors:
             decisions: For each turn its actions, leaves [len(rows), ...].
 
         Returns:
-            Batched actions; where nobody acted, some fixed member of the space. Valid until the
-            next call.
+            Batched actions; where nobody acted, some member of the space. Valid until the next call.
         """
         turn, actions = decisions[0]
         if not self.structured and turn.rows is None:
@@ -177,13 +179,21 @@ class Actors:
 
 
 def is_structured(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> bool:
-    """True if the spaces are those of a structured env in its Gymnasium form."""
-    return (
-        isinstance(observation_space, spaces.Dict)
-        and isinstance(action_space, spaces.Dict)
-        and all(isinstance(observation_space.spaces.get(key), spaces.Discrete) for key in (ACTOR, AGENT, NEW_STEP))
-        and set(observation_space) - {ACTOR, AGENT, NEW_STEP} == set(action_space)
-    )
+    """True if the spaces are those of a structured env in its Gymnasium form.
+
+    Raises:
+        UserError: If they say who acts, but step keys have observations without actions, or the reverse.
+    """
+    if not isinstance(observation_space, spaces.Dict) or not isinstance(action_space, spaces.Dict):
+        return False
+    if not all(isinstance(observation_space.spaces.get(key), spaces.Discrete) for key in (ACTOR, AGENT, NEW_STEP)):
+        return False
+    observed, decided = set(observation_space) - {ACTOR, AGENT, NEW_STEP}, set(action_space)
+    if observed != decided:
+        key = sorted(observed ^ decided)[0]
+        lacks = "an action space" if key in observed else "an observation space"
+        raise UserError(f"actor {key!r} of a structured env has no spaces to act with: it lacks {lacks}.")
+    return True
 
 
 def action_mask(observation: Any) -> Any:
@@ -200,8 +210,7 @@ def _check_masks(turn: Turn, heads: ActionHeads, live: NDArray[np.bool_]) -> Non
         empty = np.flatnonzero(alive & blocked)
         if len(empty):
             env = int(empty[0]) if turn.rows is None else int(turn.rows[empty[0]])
-            message = f"the action mask of actor {turn.step_key!r} for {head!r} allows nothing (env {env})"
-            raise EnvRowError(message, env)
+            raise EnvRowError(f"the action mask of actor {turn.step_key!r} for {head!r} allows nothing", env)
 
 
 class StructuredEnv(Env[dict[str, Any], dict[str, Any]]):
@@ -229,6 +238,9 @@ class StructuredEnv(Env[dict[str, Any], dict[str, Any]]):
             if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(s, spaces.Space) for s in pair)):
                 needed = "a pair of spaces, (observation_space, action_space)"
                 raise UserError(f"actor {key!r} of {type(self).__name__} has no spaces: give {needed}, not {pair!r}.")
+        if n_agents < 1:
+            raise UserError(f"n_agents={n_agents} of {type(self).__name__} is not allowed: it must be at least 1.")
+        self._n_agents = n_agents
         turn = [(ACTOR, len(actors)), (AGENT, n_agents), (NEW_STEP, 2)]
         self.observation_space = spaces.Dict(
             [(key, spaces.Discrete(n)) for key, n in turn] + [(key, pair[0]) for key, pair in actors.items()]
@@ -245,7 +257,15 @@ class StructuredEnv(Env[dict[str, Any], dict[str, Any]]):
             observation: What this actor sees, a member of its observation space.
             new_step: True if an env step begins with this turn.
             agent: As which agent it acts.
+
+        Raises:
+            UserError: If there is no such step key or agent.
         """
+        if step_key not in self._index:
+            known = ", ".join(self._index)
+            raise UserError(f"{type(self).__name__} has no step key {step_key!r}; it has {known}.")
+        if not 0 <= agent < self._n_agents:
+            raise UserError(f"{type(self).__name__} has no agent {agent}; they count from 0 to {self._n_agents - 1}.")
         turn = {ACTOR: np.int64(self._index[step_key]), AGENT: np.int64(agent), NEW_STEP: np.int64(new_step)}
         idle = {key: deepcopy(zeros) for key, zeros in self._idle.items() if key != step_key}
         return {**turn, **idle, step_key: observation}

@@ -96,7 +96,7 @@ def run_episodes(
             decisions = _decide(actors.turns(observation, rows, live), act, observe, live)
         except EnvRowError as error:
             where = f"in env step {lengths[error.env]} of the episode with seed {seeds[error.env]}"
-            raise EnvFaultError(f"{error}, {where}") from None
+            raise EnvFaultError(f"{error}, {where} (env {error.env} of {env.num_envs})") from None
         observation, rewards, terminated, truncated, infos = env.step(actors.env_actions(env.num_envs, decisions))
         returns += rewards
         ended = terminated | truncated

@@ -152,6 +152,35 @@ def take_rows(batch: Any, rows: NDArray[Any] | slice) -> Any:
     return None if batch is None else batch[rows]
 
 
+def copied(batch: Any) -> Any:
+    """A copy of a batch or of a member of a space, of whatever nesting."""
+    if isinstance(batch, Mapping):
+        return {key: copied(value) for key, value in batch.items()}
+    return tuple(copied(value) for value in batch) if isinstance(batch, tuple) else np.array(batch)
+
+
+def misfit(space: spaces.Space[Any], value: Any, path: str) -> str | None:
+    """Which part of a value does not lie in its part of a space, as a phrase; None if all does.
+
+    Args:
+        space: Where it should lie.
+        value: What is given.
+        path: What to call it.
+    """
+    if isinstance(space, spaces.Dict) and isinstance(value, dict):
+        if set(value) != set(space.spaces):
+            return f"{path} has the keys {', '.join(map(str, value))} and needs {', '.join(space.spaces)}"
+        parts = [(sub, value[key], f"{path}.{key}") for key, sub in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple) and isinstance(value, tuple) and len(value) == len(space):
+        parts = [(sub, value[index], f"{path}.{index}") for index, sub in enumerate(space.spaces)]
+    elif space.contains(value) and np.can_cast(np.asarray(value).dtype, space.dtype or object, "same_kind"):
+        return None
+    else:
+        kind = f"of shape {np.shape(value)} and type {getattr(value, 'dtype', type(value).__name__)}"
+        return f"{path} does not lie in its space {space}: it is {value!r} {kind}"
+    return next((found for part in parts if (found := misfit(*part))), None)
+
+
 def concatenated(batches: Sequence[Any]) -> Any:
     """Several batches of the same nesting as one, [sum of B, ...]."""
     if len(batches) == 1:

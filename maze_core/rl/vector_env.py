@@ -9,8 +9,9 @@ The contract of every vector env in Maze, on top of `gymnasium.vector.VectorEnv`
 - an env whose episode ended, or that was never reset, is *idle*: its action is ignored, its reward
   is 0, its flags are False, until it is reset.
 
-This module is the only one that knows Gymnasium's autoreset modes. Returned arrays are valid until
-the next call: who keeps them copies them.
+This module is the only one that knows Gymnasium's autoreset modes. Arrays that are returned, and the
+actions that a vector env is given, are valid until the next call: who keeps them copies them. Scalar
+envs in an `InProcessVectorEnv` get actions of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gymnasium.vector.utils import concatenate, iterate
 from numpy.typing import NDArray
 
 from maze_core.errors import EnvFaultError, MazeError, PluginError
+from maze_core.rl.spaces import copied, misfit
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Step = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -78,7 +80,7 @@ class InProcessVectorEnv(SyncVectorEnv):
         self._terminations[:] = False
         self._truncations[:] = False
         infos: dict[str, Any] = {}
-        for index, action in enumerate(iterate(self.action_space, actions)):
+        for index, action in enumerate(iterate(self.action_space, copied(actions))):  # an env may keep its action
             if self._idle[index]:
                 continue
             try:
@@ -98,11 +100,18 @@ class InProcessVectorEnv(SyncVectorEnv):
         try:
             self._observations = concatenate(self.single_observation_space, self._env_obs, self._observations)
         except Exception as error:
-            raise EnvFaultError(
-                f"an env {self._name(0)!r} gave an observation that does not fit its space "
-                f"{self.single_observation_space}: {error}"
-            ) from error
+            raise self._misfit(error) from error
         return self._observations
+
+    def _misfit(self, error: Exception) -> EnvFaultError:
+        """Which env gave an observation that does not fit its space, and which part of it."""
+        for index, observation in enumerate(self._env_obs):
+            found = misfit(self.single_observation_space, observation, "observation")
+            if found:
+                return EnvFaultError(
+                    f"env {self._name(index)!r} broke its contract (episode seed {self._seeds[index]}): {found}."
+                )
+        return EnvFaultError(f"an env {self._name(0)!r} gave an observation that does not fit its space: {error}")
 
     def _fault(self, index: int, doing: str, error: BaseException) -> EnvFaultError:
         """Whatever an env raised, as an error that names it."""

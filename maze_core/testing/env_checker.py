@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from gymnasium import Env, spaces
+from gymnasium import Env
 from gymnasium.utils.env_checker import data_equivalence
 
 from maze_core.env_factory import refuse_counting_wrappers
-from maze_core.errors import EnvFaultError, EnvRowError
+from maze_core.errors import EnvFaultError, EnvRowError, MazeError
 from maze_core.rl.actors import NEW_STEP, Actors, Turn
 from maze_core.rl.policy import RandomPolicy
-from maze_core.rl.spaces import repeat, unbatch
+from maze_core.rl.spaces import ObservationEncoder, copied, misfit, repeat, unbatch
 
 MOST_SUB_STEPS = 10_000
 """Sub-steps of an env step; one with more is taken for endless."""
@@ -62,6 +62,7 @@ class _Play:
     def __init__(self, env: Env[Any, Any], actors: Actors, seed: int) -> None:
         self.env, self.actors, self.seed = env, actors, seed
         self.policy = RandomPolicy(actors, np.random.default_rng(seed))
+        self.encoders = {key: ObservationEncoder(actor.observation_space) for key, actor in actors.by_key.items()}
         self.n_steps = 0  # env steps of the episode that are over
         self.who = ""
 
@@ -79,12 +80,12 @@ class _Play:
 
     def _episode(self, most_env_steps: int) -> Iterator[Seen]:
         self.n_steps, self.who, n_sub_steps = 0, "", 0
-        observation = self._checked_pair(self.env.reset(seed=self.seed))
+        observation = self._checked_pair(self._called(self.env.reset, seed=self.seed))
         yield self.where, "observation", deepcopy(observation)
         if not self._begins(observation):
             raise self._fault("the first observation of an episode has new_step=0; an env step begins with it")
         while self.n_steps < most_env_steps:
-            returned = self.env.step(self._action(observation))
+            returned = self._called(self.env.step, self._action(observation))
             if not isinstance(returned, tuple) or len(returned) != 5:
                 raise self._fault("step must return (observation, reward, terminated, truncated, info)")
             observation, reward, terminated, truncated, _ = returned
@@ -106,13 +107,23 @@ class _Play:
         self.who = f"before actor {turn.step_key!r} acts " if self.actors.structured else ""
         decided = self.actors.env_actions(1, [(turn, self.policy.act(turn))])
         self.who = f"after actor {turn.step_key!r} acted " if self.actors.structured else ""
-        return unbatch(decided, 0)
+        return copied(unbatch(decided, 0))
 
     def _turn(self, observation: Any) -> Turn:
         try:
-            return self.actors.turns(repeat(observation, 1), None, np.ones(1, bool))[0]
+            (turn,) = self.actors.turns(repeat(observation, 1), None, np.ones(1, bool))
+            self.encoders[turn.step_key].encode(turn.observation)
         except EnvRowError as error:
-            raise self._fault(str(error).removesuffix(f" (env {error.env})")) from None
+            raise self._fault(str(error)) from None
+        return turn
+
+    def _called(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        try:
+            return method(*args, **options)
+        except MazeError:
+            raise
+        except Exception as error:
+            raise self._fault(f"{method.__name__} raised {type(error).__name__}: {error}") from error
 
     def _begins(self, observation: Any) -> bool:
         return not self.actors.structured or bool(observation[NEW_STEP])
@@ -137,19 +148,3 @@ class _Play:
 
     def _fault(self, message: str) -> EnvFaultError:
         return EnvFaultError(f"{message}, {self.where}.")
-
-
-def misfit(space: spaces.Space[Any], value: Any, path: str) -> str | None:
-    """What part of a value does not lie in its part of a space, in a sentence without its end; None if all does."""
-    if isinstance(space, spaces.Dict) and isinstance(value, dict):
-        if set(value) != set(space.spaces):
-            return f"{path} has the keys {', '.join(value)} and needs {', '.join(space.spaces)}"
-        parts = [(sub, value[key], f"{path}.{key}") for key, sub in space.spaces.items()]
-    elif isinstance(space, spaces.Tuple) and isinstance(value, tuple) and len(value) == len(space):
-        parts = [(sub, value[i], f"{path}.{i}") for i, sub in enumerate(space.spaces)]
-    elif space.contains(value):
-        return None
-    else:
-        kind = f"of shape {np.shape(value)} and type {getattr(value, 'dtype', type(value).__name__)}"
-        return f"{path} does not lie in its space {space}: it is {value!r} {kind}"
-    return next((found for part in parts if (found := misfit(*part))), None)

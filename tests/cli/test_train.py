@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -350,6 +351,15 @@ def test_a_signal_ends_a_run_with_its_exit_code(name: str, code: int) -> None:
     assert result.stderr == ""
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal; what is started in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_a_second_interrupt_acts_at_once(workdir: Path) -> None:
     result = run_cli("train", *SCRIPT, "algorithm.interrupt_at=3", "algorithm.signals=[SIGINT,SIGINT]")
     assert (result.exit_code, result.stderr.strip()) == (130, "maze: interrupted")

@@ -108,8 +108,9 @@ def test_step_begins_where_the_env_says_so():
 def test_an_empty_mask_of_a_live_env_is_an_error_naming_actor_and_env(rows):
     batch = structured_batch(0, 0, 0)
     batch[PICK]["action_mask"][1] = 0
-    with pytest.raises(EnvFaultError, match=r"actor 'pick' .*allows nothing \(env 1\)"):
+    with pytest.raises(EnvFaultError, match=r"actor 'pick' .*allows nothing") as error:
         actors_of(STRUCTURED).turns(batch, rows, all_live(3))
+    assert error.value.env == 1
 
 
 def test_the_mask_of_an_idle_env_is_not_checked():
@@ -129,8 +130,9 @@ def test_an_empty_mask_of_a_flat_env_is_an_error_naming_head_and_env():
     space = spaces.Dict({"x": spaces.Box(0, 1, (1,)), "action_mask": spaces.Dict({"b": spaces.MultiBinary(2)})})
     actors = Actors(space, spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Discrete(2)}))
     batch = {"x": np.zeros((3, 1), np.float32), "action_mask": {"b": np.array([[1, 0], [0, 1], [0, 0]], np.int8)}}
-    with pytest.raises(EnvFaultError, match=r"'substep_0' for 'b' allows nothing \(env 2\)"):
+    with pytest.raises(EnvFaultError, match=r"'substep_0' for 'b' allows nothing") as error:
         actors.turns(batch, None, all_live(3))
+    assert error.value.env == 2
 
 
 def test_actions_of_a_flat_lock_step_turn_go_to_the_env_as_they_are():
@@ -248,7 +250,7 @@ def test_an_empty_mask_met_in_an_episode_names_env_actor_step_and_seed():
     def act(turn):
         return turn.observation["action_mask"].argmax(axis=1) + 5
 
-    with pytest.raises(EnvFaultError, match=r"'substep_0'.*\(env 1\), in env step 2 of the episode with seed"):
+    with pytest.raises(EnvFaultError, match=r"'substep_0'.*, in env step 2 of the episode with seed \d+ \(env 1 of"):
         play(lambda: MaskedEnv(next(lengths)), 3, act)
 
 
@@ -331,3 +333,30 @@ def test_a_mask_that_does_not_mirror_the_actions_is_refused_with_its_actor(mask,
 def test_a_mask_of_a_part_of_the_actions_is_enough():
     mask = spaces.Dict({"item": spaces.MultiBinary(4)})
     Actors(spaces.Dict({"x": spaces.Box(0, 1, (1,)), "action_mask": mask}), MASKED_ACTION)
+
+
+def test_step_keys_and_agents_that_do_not_exist_are_refused():
+    env = TurnsEnv()
+    with pytest.raises(UserError, match="TurnsEnv has no step key 'akt'; it has act"):
+        env.turn_of("akt", np.zeros(1, np.float32), new_step=True)
+    with pytest.raises(UserError, match="TurnsEnv has no agent 2; they count from 0 to 1"):
+        env.turn_of("act", np.zeros(1, np.float32), new_step=True, agent=2)
+
+
+def test_a_structured_env_has_at_least_one_agent():
+    with pytest.raises(UserError, match="n_agents=0 of StructuredEnv is not allowed"):
+        StructuredEnv({"act": (spaces.Box(0, 9, (1,)), spaces.Discrete(3))}, n_agents=0)
+
+
+def test_an_agent_that_does_not_exist_never_acts_as_another():
+    env = TurnsEnv()
+    actors = Actors(env.observation_space, env.action_space, separate_agents=True)
+    with pytest.raises(EnvFaultError, match="there is no agent 2") as error:
+        actors.turns(batch_of_agents(0, 2), None, all_live(2))
+    assert error.value.env == 1
+
+
+def test_a_structured_env_of_which_an_actor_cannot_act_is_not_taken_for_a_flat_one():
+    observation_space = STRUCTURED.observation_space
+    with pytest.raises(UserError, match="actor 'place' of a structured env has no spaces to act with: it lacks an act"):
+        Actors(observation_space, spaces.Dict({PICK: spaces.Discrete(4)}))

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import OrderEnforcing, RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import (
+    FlattenObservation,
+    FrameStackObservation,
+    OrderEnforcing,
+    RecordEpisodeStatistics,
+    TimeLimit,
+)
 from support.build import env_factory, gym_factory, make_job
-from support.envs import CountdownEnv, FaultyEnv, TwoStepEnv
+from support.envs import PICK, CountdownEnv, FaultyEnv, TwoStepEnv
 
 from maze_core import EnvFaultError, PluginError, UserError
 from maze_core.build import RunWorkspace
@@ -250,6 +256,50 @@ def test_wrappers_that_would_count_sub_steps_are_refused_around_a_structured_env
     with pytest.raises(UserError, match=r"'test_env' is structured, and Gymnasium's .* counts sub-steps"):
         factory.vector(2)
     env_factory(lambda: wrap(CountdownEnv())).vector(2)
+
+
+@pytest.mark.parametrize("wrap", [FlattenObservation, lambda env: FrameStackObservation(env, 2)])
+def test_wrappers_that_would_hide_who_acts_are_refused_around_a_structured_env(wrap):
+    with pytest.raises(UserError, match=r"'test_env' is structured, and Gymnasium's F\w+ around it hides who acts"):
+        env_factory(lambda: wrap(TwoStepEnv())).vector(2)
+
+
+class RememberingEnv(CountdownEnv):
+    """Keeps its last action, and pays how far the next one is from it."""
+
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.last = np.zeros(1, np.float32)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = super().step(0)
+        distance, self.last = float(abs(action - self.last)[0]), action
+        return observation, distance, terminated, truncated, info
+
+
+def test_an_env_may_keep_its_action():
+    env = InProcessVectorEnv(RememberingEnv, 2)
+    env.reset(seed=seeds_of_length(9, 2))
+    actions = np.zeros((2, 1), np.float32)  # one buffer for all, as whoever acts may have
+    for value in (1.0, -1.0, 0.5):
+        actions[:] = value
+        rewards = env.step(actions)[1]
+    assert rewards.tolist() == [1.5, 1.5]
+
+
+def test_an_observation_that_does_not_fit_is_told_with_env_seed_and_part():
+    class Broken(TwoStepEnv):
+        def _pick_turn(self):
+            observation = super()._pick_turn()
+            observation[PICK]["action_mask"] = np.ones(3, np.int8)
+            return observation
+
+    env = InProcessVectorEnv(Broken, 2)
+    message = r"'Broken' broke its contract \(episode seed 5\): observation.pick.action_mask does not lie in its space"
+    with pytest.raises(EnvFaultError, match=message):
+        env.reset(seed=[5, 6])
 
 
 def test_a_structured_env_registered_with_max_episode_steps_is_refused():

@@ -66,6 +66,34 @@ def test_what_a_step_returns_wrongly_is_told_with_its_place(replaced, message):
         check_env(Env(**replaced), seed=5)
 
 
+def test_what_an_env_raises_is_told_with_its_place():
+    env = Env()
+    env.step = lambda action: 1 / 0
+    with pytest.raises(
+        EnvFaultError, match=r"<lambda> raised ZeroDivisionError.*in env step 0 of the episode with seed 0"
+    ):
+        check_env(env)
+
+
+def test_observations_must_be_finite_and_masks_whole_numbers():
+    env = Env(observation=np.full(2, np.inf, np.float32))
+    env.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    with pytest.raises(EnvFaultError, match=r"observation\.observation is not finite"):
+        check_env(env)
+    masked = MaskedEnv()
+    seen = masked._observation
+    masked._observation = lambda: {**seen(), "action_mask": masked.allowed.astype(np.float32)}
+    with pytest.raises(EnvFaultError, match=r"observation\.action_mask does not lie in its space.*type float32"):
+        check_env(masked)
+
+
+def test_observations_that_no_network_can_read_are_refused():
+    env = Env()
+    env.observation_space = spaces.Text(3)
+    with pytest.raises(UserError, match="cannot be fed to a network"):
+        check_env(env)
+
+
 def test_reset_must_return_an_observation_and_an_info():
     env = Env()
     env.reset = lambda seed=None: np.zeros(2, np.float32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from maze_core.builtins.config import MonitoringConfig
 from maze_core.builtins.wrappers.common import reset_mask
-from maze_core.rl.actors import ACTOR, Actors, is_structured
+from maze_core.rl.actors import ACTOR, NEW_STEP, Actors, is_structured
 from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
 from maze_core.rl.spaces import ACTION_MASK, repeat
 from maze_core.stats.events import HISTOGRAM
@@ -66,21 +66,24 @@ class Monitoring(Wrapper[Any, Any, Any, Any]):
         self._parts = monitored_parts(env.observation_space) if config.observations else []
         self._step_keys = _step_keys(env.observation_space, env.action_space)
         self._rewards: list[float] = []
+        self._closes: list[bool] = []
         self._observations: list[NDArray[Any]] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Starts an episode."""
-        self._rewards, self._observations = [], []
+        self._rewards, self._closes, self._observations = [], [], []
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> Any:
         """Steps the env."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._rewards.append(float(reward))
+        self._closes.append(not self._step_keys or bool(observation[NEW_STEP]))
         batch = repeat(observation, 1) if self._parts else None
         self._observations.append(_columns(batch, self._parts, 1, self._step_keys)[0])
         if terminated or truncated:
-            own = _events_of(np.array(self._rewards), np.stack(self._observations), self._parts)
+            rewards = _of_env_steps(np.array(self._rewards), np.array(self._closes))
+            own = _events_of(rewards, np.stack(self._observations), self._parts)
             info = {**info, EPISODE_EVENTS: _joined(info.get(EPISODE_EVENTS), own)}
         return observation, reward, terminated, truncated, info
 
@@ -92,7 +95,7 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
         super().__init__(env)
         self._parts = monitored_parts(env.single_observation_space) if config.observations else []
         self._step_keys = _step_keys(env.single_observation_space, env.single_action_space)
-        n_columns = 1 + sum(size for _, _, size in self._parts)
+        n_columns = 2 + sum(size for _, _, size in self._parts)  # the first: reward, whether an env step closes
         # Rows are steps of the vector env, so that a step costs one contiguous write per part.
         self._steps = np.zeros((256, env.num_envs, n_columns))
         self._n_steps = 0
@@ -112,8 +115,9 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
         if self._n_steps == len(self._steps):
             self._make_room()
         self._steps[self._n_steps, :, 0] = reward
+        self._steps[self._n_steps, :, 1] = observation[NEW_STEP] if self._step_keys else 1
         if self._parts:
-            self._steps[self._n_steps, :, 1:] = _columns(observation, self._parts, self.num_envs, self._step_keys)
+            self._steps[self._n_steps, :, 2:] = _columns(observation, self._parts, self.num_envs, self._step_keys)
         self._n_steps += 1
         ended = terminated | truncated
         if ended.any():
@@ -135,12 +139,20 @@ class VectorMonitoring(VectorWrapper[Any, Any, Any]):
         told = np.full(self.num_envs, None, dtype=object) if before is None else before.copy()
         for row in rows:
             steps = self._steps[self._first_step[row] : self._n_steps, row].copy()
-            told[row] = _joined(told[row], _events_of(steps[:, 0], steps[:, 1:], self._parts))
+            rewards = _of_env_steps(steps[:, 0], steps[:, 1].astype(bool))
+            told[row] = _joined(told[row], _events_of(rewards, steps[:, 2:], self._parts))
         return told
 
 
+def _of_env_steps(rewards: NDArray[np.float64], closes: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Rewards of the sub-steps of an episode, [S], summed over each env step, [T]; the last one closes in any case."""
+    first = np.concatenate([[0], np.flatnonzero(closes[:-1]) + 1])
+    sums: NDArray[np.float64] = np.add.reduceat(rewards, first)
+    return sums
+
+
 def _events_of(rewards: NDArray[np.float64], columns: NDArray[np.float64], parts: Parts) -> EpisodeEvents:
-    """What is told of an episode with rewards [T] and monitored observations [T, columns]."""
+    """What is told of an episode with rewards [T] and monitored observations [S, columns]."""
     values: dict[str, Any] = {f"{GROUP}/reward/{HISTOGRAM}": rewards}
     for name in ("mean", "min", "max"):
         values[f"{GROUP}/reward/mean_episode_{name}"] = float(getattr(rewards, name)())

@@ -8,42 +8,82 @@ from typing import Any
 import numpy as np
 from gymnasium import Env, Wrapper
 from gymnasium.vector import VectorEnv, VectorWrapper
-from gymnasium.wrappers import TransformReward
 from numpy.typing import NDArray
 
 from maze_core.builtins.config import ReturnNormalizationConfig, RewardClippingConfig, RewardScalingConfig
 from maze_core.builtins.wrappers.common import reset_mask
+from maze_core.rl.actors import NEW_STEP, is_structured
 from maze_core.rl.normalization import Moments
 
 AnyEnv = Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 
-class RewardScaling(TransformReward[Any, Any]):
+class _Reward(Wrapper[Any, Any, Any, Any], ABC):
+    """Base of wrappers that change the reward of an env step; of a structured env it comes with the last sub-step."""
+
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env)
+        self._structured = is_structured(env.observation_space, env.action_space)
+        self._sum = 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Starts an episode."""
+        self._sum = 0.0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        """Steps the env and changes its reward."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._sum += float(reward)
+        if self._structured and not (terminated or truncated or observation[NEW_STEP]):
+            return observation, 0.0, terminated, truncated, info
+        reward, self._sum = self._sum, 0.0
+        return observation, self.changed(reward), terminated, truncated, info
+
+    @abstractmethod
+    def changed(self, reward: float) -> float:
+        """The changed reward of an env step."""
+
+
+class RewardScaling(_Reward):
     """Multiplies every reward by a constant."""
 
     def __init__(self, env: AnyEnv, config: RewardScalingConfig) -> None:
-        super().__init__(env, lambda reward: float(reward) * config.scale)
+        super().__init__(env)
+        self._scale = config.scale
+
+    def changed(self, reward: float) -> float:
+        """The scaled reward."""
+        return reward * self._scale
 
 
-class RewardClipping(TransformReward[Any, Any]):
+class RewardClipping(_Reward):
     """Clips every reward."""
 
     def __init__(self, env: AnyEnv, config: RewardClippingConfig) -> None:
-        super().__init__(env, lambda reward: min(max(float(reward), config.low), config.high))
+        super().__init__(env)
+        self._low, self._high = config.low, config.high
+
+    def changed(self, reward: float) -> float:
+        """The clipped reward."""
+        return min(max(reward, self._low), self._high)
 
 
 class _VectorReward(VectorWrapper[Any, Any, Any], ABC):
-    """Base of wrappers that change the rewards of envs that are not idle."""
+    """Base of the same for many envs at once."""
 
     def __init__(self, env: AnyVectorEnv) -> None:
         super().__init__(env)
+        self._structured = is_structured(env.single_observation_space, env.single_action_space)
         self._live = np.zeros(env.num_envs, bool)
+        self._sums = np.zeros(env.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         """Resets the chosen envs."""
         mask = reset_mask(self.env, options)
         self._live |= mask
+        self._sums[mask] = 0.0
         self.restarted(mask)
         return self.env.reset(seed=seed, options=options)
 
@@ -53,14 +93,19 @@ class _VectorReward(VectorWrapper[Any, Any, Any], ABC):
     def step(self, actions: Any) -> Any:
         """Steps the envs and changes their rewards, [B]."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
-        ended = terminated | truncated
-        reward = np.where(self._live, self.changed(reward, ended), 0.0)
-        self._live &= ~ended
+        closes = self._live
+        if self._structured:
+            closes = closes & (terminated | truncated | observation[NEW_STEP].astype(bool))
+            self._sums += reward
+            reward = np.where(closes, self._sums, 0.0)
+            self._sums[closes] = 0.0
+        reward = np.where(closes, self.changed(reward, closes), 0.0)
+        self._live = self._live & ~(terminated | truncated)
         return observation, reward, terminated, truncated, info
 
     @abstractmethod
-    def changed(self, reward: NDArray[Any], ended: NDArray[np.bool_]) -> NDArray[Any]:
-        """The changed rewards, [B]; those of idle envs do not matter."""
+    def changed(self, reward: NDArray[Any], closes: NDArray[np.bool_]) -> NDArray[Any]:
+        """The changed rewards of env steps, [B]; only those of envs whose env step closes, [B], matter."""
 
 
 class VectorRewardScaling(_VectorReward):
@@ -70,7 +115,7 @@ class VectorRewardScaling(_VectorReward):
         super().__init__(env)
         self._scale = config.scale
 
-    def changed(self, reward: NDArray[Any], ended: NDArray[np.bool_]) -> NDArray[Any]:
+    def changed(self, reward: NDArray[Any], closes: NDArray[np.bool_]) -> NDArray[Any]:
         """The scaled rewards."""
         scaled: NDArray[Any] = reward * self._scale
         return scaled
@@ -83,7 +128,7 @@ class VectorRewardClipping(_VectorReward):
         super().__init__(env)
         self._low, self._high = config.low, config.high
 
-    def changed(self, reward: NDArray[Any], ended: NDArray[np.bool_]) -> NDArray[Any]:
+    def changed(self, reward: NDArray[Any], closes: NDArray[np.bool_]) -> NDArray[Any]:
         """The clipped rewards."""
         clipped: NDArray[Any] = np.clip(reward, self._low, self._high)
         return clipped
@@ -102,16 +147,16 @@ class VectorReturnNormalization(_VectorReward):
         """Forgets the returns of the episodes before."""
         self._returns[mask] = 0.0
 
-    def changed(self, reward: NDArray[Any], ended: NDArray[np.bool_]) -> NDArray[Any]:
-        """The normalised rewards; the returns of envs that are not idle are learned from first."""
-        self._returns = self._returns * self.config.gamma + reward
-        if self._live.any():
-            seen = Moments.of(self._returns[self._live])
+    def changed(self, reward: NDArray[Any], closes: NDArray[np.bool_]) -> NDArray[Any]:
+        """The normalised rewards; the returns up to these env steps are learned from first."""
+        self._returns = np.where(closes, self._returns * self.config.gamma + reward, self._returns)
+        if closes.any():
+            seen = Moments.of(self._returns[closes])
             self._moments = seen if self._moments is None else self._moments.merged(seen)
         return _normalised(reward, self._moments, self.config.clip)
 
 
-class ReturnNormalization(Wrapper[Any, Any, Any, Any]):
+class ReturnNormalization(_Reward):
     """Divides rewards by the running standard deviation of the discounted return."""
 
     def __init__(self, env: AnyEnv, config: ReturnNormalizationConfig) -> None:
@@ -123,16 +168,14 @@ class ReturnNormalization(Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Starts an episode."""
         self._return = 0.0
-        return self.env.reset(seed=seed, options=options)
+        return super().reset(seed=seed, options=options)
 
-    def step(self, action: Any) -> Any:
-        """Steps the env and normalises its reward."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self._return = self._return * self.config.gamma + float(reward)
+    def changed(self, reward: float) -> float:
+        """The normalised reward; the return up to this env step is learned from first."""
+        self._return = self._return * self.config.gamma + reward
         seen = Moments.of(np.array([self._return]))
         self._moments = seen if self._moments is None else self._moments.merged(seen)
-        changed = _normalised(np.array([reward], float), self._moments, self.config.clip)
-        return observation, float(changed[0]), terminated, truncated, info
+        return float(_normalised(np.array([reward]), self._moments, self.config.clip)[0])
 
 
 def _normalised(reward: NDArray[Any], moments: Moments | None, clip: float | None) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Options of the cutting problem."""
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -54,14 +55,16 @@ class CuttingConfig:
 
     def __post_init__(self) -> None:
         raw = self.raw_piece_size
-        require(self, "raw_piece_size", len(raw) == 2 and min(raw) >= 1, "two whole numbers >= 1")
+        plain = len(raw) == 2 and min(raw) >= 1 and max(raw) <= 10**6
+        require(self, "raw_piece_size", plain, "two whole numbers from 1 to 1000000")
         n = self.max_pieces_in_inventory
         require(self, "max_pieces_in_inventory", 1 <= n <= 10**5, "a whole number from 1 to 100000")
         require(self, "max_steps", 1 <= self.max_steps <= 10**6, "a whole number from 1 to 1000000")
         sizes = bool(self.orders) and all(len(order) == 2 and min(order) >= 1 for order in self.orders)
         require(self, "orders", sizes, "a list of sizes, two whole numbers >= 1 each")
         fit = all(_fits(order, raw) for order in self.orders)
-        require(self, "orders", self.random_sides is not None or fit, "a list of sizes that fit into raw_piece_size")
+        listed = self.demand is not Demand.random or self.random_sides is None
+        require(self, "orders", fit or not listed, "a list of sizes that fit into raw_piece_size")
         sides = self.random_sides
         require(
             self,
@@ -69,6 +72,8 @@ class CuttingConfig:
             sides is None or (len(sides) == 2 and 1 <= sides[0] <= sides[1] <= min(raw)),
             "null, or two whole numbers from 1 to the shorter side of raw_piece_size, the smaller first",
         )
+        require(self, "invalid_action_penalty", math.isfinite(self.invalid_action_penalty), "a finite number")
+        require(self, "raw_piece_penalty", math.isfinite(self.raw_piece_penalty), "a finite number")
 
 
 def _fits(order: list[int], piece: list[int]) -> bool:

@@ -26,18 +26,21 @@ def observed_inventory(world: CuttingWorld) -> dict[str, Any]:
     return {"inventory": inventory, "inventory_size": count, "ordered_piece": np.array(world.order, np.float32)}
 
 
-def checked(action: Mapping[str, Any], config: CuttingConfig, *keys: str) -> list[int]:
+def checked(action: Any, config: CuttingConfig, *keys: str) -> list[int]:
     """The parts of an action as whole numbers.
 
     Raises:
-        UserError: If one is missing or out of its range.
+        UserError: If one is missing, no whole number, or out of its range.
     """
     largest = {"piece_idx": config.max_pieces_in_inventory, "cut_rotation": 2, "cut_order": 2}
+    parts = []
     for key in keys:
-        if key not in action or not 0 <= int(action[key]) < largest[key]:
+        part = np.asarray(action.get(key) if isinstance(action, Mapping) else None)
+        if part.shape != () or part.dtype.kind not in "iu" or not 0 <= int(part) < largest[key]:
             allowed = f"a whole number from 0 to {largest[key] - 1}"
-            raise UserError(f"action {key}={action.get(key, 'nothing')} is not allowed: it must be {allowed}.")
-    return [int(action[key]) for key in keys]
+            raise UserError(f"action {key}={part} is not allowed: it must be {allowed}.")
+        parts.append(int(part))
+    return parts
 
 
 def picture(world: CuttingWorld, selected: int | None = None) -> NDArray[np.uint8]:
@@ -103,9 +106,9 @@ class StructuredCutting(StructuredEnv):
         """Takes one of the two decisions; the first changes nothing in the world."""
         world = self.world
         if self.selected is None:
-            (self.selected,) = checked(action[SELECT], world.config, "piece_idx")
+            (self.selected,) = checked(action.get(SELECT), world.config, "piece_idx")
             return self._cut_turn(world.piece(self.selected)), 0.0, False, False, {}
-        rotation, order = checked(action[CUT], world.config, "cut_rotation", "cut_order")
+        rotation, order = checked(action.get(CUT), world.config, "cut_rotation", "cut_order")
         reward = world.step(self.selected, rotation, order)
         self.selected = None
         return self._select_turn(), reward, False, world.ended, world.told() if world.ended else {}

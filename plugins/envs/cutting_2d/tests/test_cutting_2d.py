@@ -183,6 +183,13 @@ def test_random_actions_have_the_known_returns(form, options, expected, toleranc
     assert play(randomly, form, **options).mean() == pytest.approx(expected, abs=tolerance)
 
 
+def test_the_optimum_takes_31_raw_pieces_in_180_steps():
+    env = VectorFlatCutting(FlatCuttingConfig(), 1)
+    actors = Actors(env.single_observation_space, env.single_action_space)
+    (told,) = run_episodes(env, actors, GreedyPolicy(GreedyConfig(), actors).act, [0]).events
+    assert told.values["KPIs/raw_piece_usage_per_step/mean"] == 31 / 180
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize(
@@ -264,7 +271,10 @@ def test_the_pictures_of_an_episode_make_an_animation(instance, tmp_path):
     [
         ({"orders": [[5, 1]]}, "sizes that fit into raw_piece_size"),
         ({"orders": [[0, 1]]}, "a list of sizes"),
-        ({"raw_piece_size": [0, 3]}, "two whole numbers >= 1"),
+        ({"raw_piece_size": [0, 3]}, "two whole numbers from 1"),
+        ({**LARGE, "demand": Demand.cycle, "orders": [[200, 200]]}, "sizes that fit into raw_piece_size"),
+        ({"invalid_action_penalty": float("nan")}, "a finite number"),
+        ({"raw_piece_penalty": float("-inf")}, "a finite number"),
         ({"random_sides": [1, 4]}, "the shorter side of raw_piece_size"),
     ],
 )
@@ -280,6 +290,23 @@ def test_an_action_outside_its_space_is_refused(vector):
     action = {"piece_idx": 50, "cut_rotation": 0, "cut_order": 0}
     with pytest.raises(UserError, match="piece_idx=50 is not allowed: it must be a whole number from 0 to 49"):
         env.step({key: np.array([value]) for key, value in action.items()} if vector else action)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ({}, "select_piece|piece_idx=None"),
+        ({"select_piece": {}}, "piece_idx=None"),
+        ({"select_piece": {"piece_idx": "x"}}, "piece_idx=x"),
+        ({"select_piece": {"piece_idx": 0.7}}, "piece_idx=0.7"),
+        ({"select_piece": {"piece_idx": np.zeros(2, int)}}, "piece_idx="),
+    ],
+)
+def test_an_action_that_is_no_number_is_refused(action, words):
+    env = StructuredCutting(StructuredCuttingConfig())
+    env.reset(seed=0)
+    with pytest.raises(UserError, match=f"action ({words}).* is not allowed: it must be a whole number from 0 to 49"):
+        env.step(action)
 
 
 @pytest.mark.parametrize("algorithm", ["es", "ppo", "a2c"])
