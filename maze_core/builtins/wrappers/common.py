@@ -19,11 +19,19 @@ def reset_mask(env: VectorEnv[Any, Any, Any], options: dict[str, Any] | None) ->
     return mask
 
 
-def refuse_structured(name: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+def refuse_structured(
+    name: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], reason: str
+) -> None:
     """Refuses a structured env.
+
+    Args:
+        name: Of the wrapper.
+        observation_space: Of the env.
+        action_space: Of the env.
+        reason: What the wrapper would do there.
 
     Raises:
         UserError: If it is one.
     """
     if is_structured(observation_space, action_space):
-        raise UserError(f"wrapper {name} would count the sub-steps of a structured env; do this inside the env.")
+        raise UserError(f"wrapper {name} {reason} of a structured env; do this inside the env.")

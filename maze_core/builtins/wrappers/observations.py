@@ -124,7 +124,9 @@ class MaskFromInfo(Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: AnyEnv, config: MaskFromInfoConfig) -> None:
         super().__init__(env)
-        refuse_structured("mask_from_info", env.observation_space, env.action_space)
+        refuse_structured(
+            "mask_from_info", env.observation_space, env.action_space, "would not know whose mask it is in the info"
+        )
         self._key = config.key
         shown = env.observation_space
         parts = dict(shown.spaces) if isinstance(shown, spaces.Dict) else {"observation": shown}

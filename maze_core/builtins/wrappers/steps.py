@@ -73,7 +73,7 @@ class ActionRepeat(Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: AnyEnv, config: ActionRepeatConfig) -> None:
         super().__init__(env)
-        refuse_structured("action_repeat", env.observation_space, env.action_space)
+        refuse_structured("action_repeat", env.observation_space, env.action_space, "would count the sub-steps")
         self._n = config.n_repeats
 
     def step(self, action: Any) -> Any:
@@ -92,7 +92,9 @@ class VectorActionRepeat(VectorWrapper[Any, Any, Any]):
 
     def __init__(self, env: AnyVectorEnv, config: ActionRepeatConfig) -> None:
         super().__init__(env)
-        refuse_structured("action_repeat", env.single_observation_space, env.single_action_space)
+        refuse_structured(
+            "action_repeat", env.single_observation_space, env.single_action_space, "would count the sub-steps"
+        )
         self._n = config.n_repeats
 
     def step(self, actions: Any) -> Any:
