@@ -134,6 +134,8 @@ class ActionHeads:
         Raises:
             UserError: If a part of it belongs to no head, or has another number of entries than its head has choices.
         """
+        if _has_tuple(space):
+            raise UserError(f"the action mask of {whose} is a Tuple, and must be a Dict with the keys '0', '1', ...")
         masks = dict(_action_leaves(space, ""))
         unknown = sorted(set(masks) - set(self.heads))
         if unknown:
@@ -194,6 +196,12 @@ def _action_leaves(space: spaces.Space[Any], path: str) -> Iterator[tuple[str, s
             yield from _action_leaves(sub, f"{path}/{index}" if path else str(index))
     else:
         yield path or ACTION, space
+
+
+def _has_tuple(space: spaces.Space[Any]) -> bool:
+    if isinstance(space, spaces.Dict):
+        return any(map(_has_tuple, space.spaces.values()))
+    return isinstance(space, spaces.Tuple)
 
 
 def _nest(space: spaces.Space[Any], path: str, actions: Mapping[str, Any]) -> Any:

@@ -330,6 +330,13 @@ def test_a_mask_that_does_not_mirror_the_actions_is_refused_with_its_actor(mask,
         actors_of(Masked())
 
 
+def test_a_mask_that_is_a_tuple_is_refused():
+    mask = spaces.Tuple([spaces.MultiBinary(2), spaces.MultiBinary(3)])
+    seen = spaces.Dict({"x": spaces.Box(0, 1, (1,)), "action_mask": mask})
+    with pytest.raises(UserError, match="action mask of actor 'substep_0' is a Tuple, and must be a Dict"):
+        Actors(seen, spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]))
+
+
 def test_a_mask_of_a_part_of_the_actions_is_enough():
     mask = spaces.Dict({"item": spaces.MultiBinary(4)})
     Actors(spaces.Dict({"x": spaces.Box(0, 1, (1,)), "action_mask": mask}), MASKED_ACTION)
