@@ -15,7 +15,7 @@ from maze_cutting_2d.config import (
 from maze_cutting_2d.envs import FlatCutting, StructuredCutting
 from maze_cutting_2d.policies import GreedyPolicy
 from maze_cutting_2d.vector_envs import VectorFlatCutting, VectorStructuredCutting
-from maze_cutting_2d.world import CuttingWorld
+from maze_cutting_2d.world import CuttingWorld, draw_orders
 from maze_cutting_2d.wrappers import SizeScaling, VectorSizeScaling
 from PIL import Image
 
@@ -188,6 +188,14 @@ def test_the_optimum_takes_31_raw_pieces_in_180_steps():
     actors = Actors(env.single_observation_space, env.single_action_space)
     (told,) = run_episodes(env, actors, GreedyPolicy(GreedyConfig(), actors).act, [0]).events
     assert told.values["KPIs/raw_piece_usage_per_step/mean"] == 31 / 180
+
+
+def test_no_policy_can_do_better_on_the_large_instance_than_its_area_allows():
+    """What is ordered has to be cut out of raw pieces, and a whole one always stays in the inventory."""
+    config = MaskedCuttingConfig(**LARGE)
+    orders = np.stack([draw_orders(config, np.random.default_rng(seed))[:200] for seed in range(150)])
+    bounds = -1 - orders.prod(axis=2).sum(axis=1) / 100**2
+    assert bounds.mean() == pytest.approx(-25.5, abs=0.4)
 
 
 @pytest.mark.parametrize("form", FORMS)
