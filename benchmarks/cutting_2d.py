@@ -8,9 +8,7 @@ import argparse
 import json
 import os
 import sys
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
@@ -20,6 +18,7 @@ from cutting_2d_picture import draw
 from cutting_2d_report import report
 from cutting_2d_runs import KINDS
 from cutting_2d_tables import Results
+from resumable import read_lines, run_tasks
 
 LINES = RESULTS / "cutting_2d.jsonl"
 REPORT = RESULTS / "cutting_2d.md"
@@ -71,38 +70,19 @@ def tasks_of(parts: Sequence[str], seeds: Sequence[int] | None = None) -> list[T
     return tasks
 
 
-def read_lines() -> dict[str, Run]:
-    """Return the last line of each identity, by that identity."""
-    lines = map(json.loads, LINES.read_text().splitlines()) if LINES.exists() else ()
-    return {_name(line): line for line in lines}
-
-
 def _name(line: Run) -> str:
     return "/".join(str(line[part]) for part in ("part", "case", "seed", "hash"))
 
 
-def run_tasks(tasks: Sequence[Task], n_jobs: int) -> int:
-    """Run tasks, `n_jobs` at once, write each result as soon as it is there, and return how many failed."""
-    lock, lines = threading.Lock(), []
-
-    def run(task: Task) -> None:
-        line = task.run()
-        with lock, LINES.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-            lines.append(line)
-            told = f"FAILED, {line['hint']}" if "error" in line else f"{line['env_steps']:,} env steps"
-            took = f" in {line['train_s']:.0f} s" if "train_s" in line else ""
-            case = task.case
-            print(f"[{len(lines)}/{len(tasks)}] {case.part}, {case.key}, seed {task.seed}: {told}{took}", flush=True)
-
-    with ThreadPoolExecutor(n_jobs) as pool:
-        list(pool.map(run, tasks))
-    return sum("error" in line for line in lines)
+def told(task: Task, line: Run) -> str:
+    """Say which task it was and how long it trained."""
+    result = f"FAILED, {line['hint']}" if "error" in line else f"{line['env_steps']:,} env steps"
+    return f"{task.case.part}, {task.case.key}, seed {task.seed}: {result}"
 
 
 def write_report() -> None:
     """Write table and picture from the lines whose configuration is still that of today."""
-    known = read_lines()
+    known = read_lines(LINES, _name)
     results: Results = {}
     for task in tasks_of(list(PARTS)):
         line = known.get(_name(task.identity))
@@ -142,11 +122,13 @@ def main() -> None:
     n_failed = 0
     if not options.report:
         tasks = tasks_of(options.parts, options.seeds)
-        known = {} if options.again else read_lines()
+        known = {} if options.again else read_lines(LINES, _name)
         missing = [task for task in tasks if "error" in known.get(_name(task.identity), {"error": ""})]
         print(f"{len(missing)} of {len(tasks)} runs to do", flush=True)
-        n_failed = run_tasks([task for task in missing if task.case.part != "speed"], options.jobs)
-        n_failed += run_tasks([task for task in missing if task.case.part == "speed"], 1)
+        n_failed = run_tasks(
+            [task for task in missing if task.case.part != "speed"], options.jobs, LINES, Task.run, told
+        )
+        n_failed += run_tasks([task for task in missing if task.case.part == "speed"], 1, LINES, Task.run, told)
     write_report()
     sys.exit(n_failed > 0)
 

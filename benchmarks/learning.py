@@ -10,10 +10,8 @@ import json
 import resource
 import sys
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -23,6 +21,7 @@ from common import HERE, RESULTS, Run, run_process
 from learning_report import report
 from learning_rows import N_SEEDS, ROWS, Row, context
 from peer_jobs import SB3_COMMAND, Parameters, digest, hyper_parameters, peer_job
+from resumable import read_lines, run_tasks
 
 LINES = RESULTS / "learning.jsonl"
 REPORT = RESULTS / "learning.md"
@@ -132,39 +131,19 @@ def tasks_of(rows: Sequence[Row], sides: Sequence[str], seeds: Sequence[int]) ->
     return sorted(tasks, key=lambda task: task.budget)
 
 
-def read_lines() -> dict[str, Run]:
-    """Return the last line of each identity, by that identity."""
-    lines = map(json.loads, LINES.read_text().splitlines()) if LINES.exists() else ()
-    return {_name(line): line for line in lines}
-
-
 def _name(line: Run) -> str:
     return "/".join(str(line[part]) for part in ("row", "side", "seed", "hash"))
 
 
-def run_tasks(tasks: Sequence[Task], n_jobs: int) -> int:
-    """Run tasks, `n_jobs` at once, write each result as soon as it is there, and return how many failed."""
-    lock, lines = threading.Lock(), []
-
-    def run(task: Task) -> None:
-        line = task.run()
-        with lock, LINES.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-            lines.append(line)
-            told = f"FAILED, {line['hint']}" if "error" in line else f"{task.row.score(line):.1f}"
-            took = f" in {line['train_s']:.0f} s" if "train_s" in line else ""
-            print(
-                f"[{len(lines)}/{len(tasks)}] {task.row.key}, {task.side}, seed {task.seed}: {told}{took}", flush=True
-            )
-
-    with ThreadPoolExecutor(n_jobs) as pool:
-        list(pool.map(run, tasks))
-    return sum("error" in line for line in lines)
+def told(task: Task, line: Run) -> str:
+    """Say which task it was and what it scored."""
+    result = f"FAILED, {line['hint']}" if "error" in line else f"{task.row.score(line):.1f}"
+    return f"{task.row.key}, {task.side}, seed {task.seed}: {result}"
 
 
 def write_report() -> None:
     """Write `results/learning.md` from the lines whose hyper-parameters are still those of the experiments."""
-    known = read_lines()
+    known = read_lines(LINES, _name)
     results: dict[tuple[str, str], list[Run]] = {}
     for task in tasks_of(ROWS, SIDES, range(1, N_SEEDS + 1)):
         line = known.get(_name(task.identity))
@@ -199,11 +178,11 @@ def main() -> None:
     if not options.report:
         rows = [by_key[key] for key in options.rows] if options.rows else [row for row in ROWS if row.default]
         tasks = tasks_of(rows, options.sides, options.seeds)
-        known = {} if options.again else read_lines()
+        known = {} if options.again else read_lines(LINES, _name)
         missing = [task for task in tasks if "error" in known.get(_name(task.identity), {"error": ""})]
         print(f"{len(missing)} of {len(tasks)} runs to do", flush=True)
         RESULTS.mkdir(exist_ok=True)
-        n_failed = run_tasks(missing, options.jobs)
+        n_failed = run_tasks(missing, options.jobs, LINES, Task.run, told)
     write_report()
     sys.exit(n_failed > 0)
 
