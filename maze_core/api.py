@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -14,30 +13,23 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.build import BuiltRun, build_run
-from maze_core.config import ConfigRequest, configure
-from maze_core.config.overrides import Item, items_of_mapping, read_items
+from maze_core.config import ConfigRequest, Configured, configure
+from maze_core.config.arguments import Choice, Overrides, argument_items, override_items
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
 from maze_core.field_docs import as_text
-from maze_core.pictures import network_pictures
-from maze_core.protocols import RunInfo, RunSummary, Trainer
-from maze_core.registry import LIST_GROUPS, load_registry
+from maze_core.protocols import RunSummary, Trainer
+from maze_core.registry import Registry, load_registry
 from maze_core.rl.actors import action_mask
-from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
 from maze_core.rl.spaces import ACTION_MASK, repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
 from maze_core.runs.evaluate import evaluate
-from maze_core.runs.normalize import sample_statistics
-from maze_core.runs.run_directory import RunDirectory, environment, read_weights
-from maze_core.runs.threads import limited_threads, one_thread_is_enough
-from maze_core.runs.train import TrainingLoop
+from maze_core.runs.launch import Asked, Run, one_thread, resume_run, start_run
+from maze_core.runs.stored_run import is_run_directory
+from maze_core.runs.threads import limited_threads
+from maze_core.runs.weights import read_weights
 from maze_core.stats import EpisodeTotals
-
-LOG = logging.getLogger("maze")
-
-Choice = str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None
-"""An option by name, several by a list of names, or ``{name: {field: value}}``."""
 
 
 class RunContext:
@@ -66,7 +58,8 @@ class RunContext:
         config_name: Root configuration.
         config_dir: Directory with configuration files of your own.
         seed: Root seed; drawn if not given.
-        run_dir: Directory of the run; must not exist. A new one below outputs/ if not given.
+        run_dir: Directory of the run; a new one below outputs/ if not given. That of an earlier run
+            stands for `input_dir`: the new run gets a directory of its own.
         input_dir: Directory of an earlier run whose best weights the policy starts from.
         plugins: Modules, files or folders to load plugins from, besides the installed packages and
             ``maze_plugins.py`` in the current directory.
@@ -89,7 +82,7 @@ class RunContext:
         runner: Choice = None,
         callbacks: Choice = None,
         experiment: str | None = None,
-        overrides: Mapping[str, Any] | Sequence[str] | str = (),
+        overrides: Overrides = (),
         config_name: str = "conf_train",
         config_dir: str | Path | None = None,
         seed: int | None = None,
@@ -103,22 +96,82 @@ class RunContext:
             "experiment": experiment, "env": env, "wrappers": wrappers, "model": model,
             "critic": critic, "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
         }  # fmt: skip
-        fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
-        items = _all_items(groups, {key: value for key, value in fields.items() if value is not None}, overrides)
         plugins = [plugins] if isinstance(plugins, str) else list(plugins)
-        self.registry = load_registry(plugins, local_plugins)
+        registry = load_registry(plugins, local_plugins)
+        notes = []
+        if run_dir is not None and is_run_directory(Path(run_dir).expanduser()):
+            if input_dir is not None and Path(input_dir) != Path(run_dir):
+                raise UserError(f"run_dir={run_dir} is an earlier run, and input_dir={input_dir} is another; name one.")
+            notes = [f"{run_dir} is an earlier run: its weights are taken, and this run gets a directory of its own."]
+            run_dir, input_dir = None, run_dir
+        fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
+        items = argument_items(groups, {key: value for key, value in fields.items() if value is not None}, overrides)
         directories = () if config_dir is None else (Path(config_dir),)
-        self._configured = configure(self.registry, ConfigRequest(config_name, items, directories))
-        if self._configured.config.seed is None:
-            self._configured.set("seed", draw_root_seed())
-        if silent and "console" in self._configured.config.callbacks:
-            self._configured.config.callbacks["console"].terminal = False
-        self._overrides = [item.text for item in items]
-        self._command_of = partial(_command, config_name, directories, plugins, local_plugins)
-        self._repeated = [item.text for item in items if item.key not in ("run_dir", "input_dir")]
+        configured = configure(registry, ConfigRequest(config_name, items, directories))
+        configured.notes += notes
+        if configured.config.seed is None:
+            configured.set("seed", draw_root_seed())
+        command_of = partial(_command, config_name, directories, plugins, local_plugins)
+        repeated = [item.text for item in items if item.key not in ("run_dir", "input_dir")]
+        texts = [item.text for item in items]
+        self._asked = Asked(texts, command_of(texts), lambda path: command_of([*repeated, f"input_dir={_text(path)}"]))
+        _silence(configured, silent)
+        self._set_up(registry, configured)
+
+    def _set_up(self, registry: Registry, configured: Configured) -> None:
+        self.registry, self._configured = registry, configured
         self._closed = False
         self._built: BuiltRun | None = None
-        self._loop: TrainingLoop | None = None
+        self._run: Run | None = None
+
+    @classmethod
+    def resume(
+        cls,
+        run_dir: str | Path,
+        *,
+        overrides: Overrides = (),
+        plugins: Sequence[str] | str = (),
+        local_plugins: bool = True,
+        variables: Sequence[str] = (),
+        silent: bool = False,
+    ) -> RunContext:
+        """Takes up a run that was stopped or killed; `train` goes on with it.
+
+        Nothing in the directory is executed. The policy has the best weights so far.
+
+        Args:
+            run_dir: Directory of the run.
+            overrides: What changes: how long the run goes on (``runner.n_epochs``, ...), and callbacks.
+            plugins: As for a new run.
+            local_plugins: As for a new run.
+            variables: Names of environment variables that the configuration may use.
+            silent: Prints nothing.
+
+        Raises:
+            NothingUsableError: If there is nothing to go on from.
+            UserError: If another process has the run, or an override would make it another one.
+        """
+        plugins = [plugins] if isinstance(plugins, str) else list(plugins)
+        registry = load_registry(plugins, local_plugins, run_dir)
+        items = override_items(overrides)
+        words = [str(run_dir), *(word for name in variables for word in ("--env", name))]
+
+        def asked(configured: Configured) -> Asked:
+            _silence(configured, silent)
+            changed = configured.differences(configure(registry, ConfigRequest()))
+            again = [f"{key}={_text(value)}" for key, _, value in changed if key not in ("run_dir", "input_dir")]
+            texts = [item.text for item in items]
+            return Asked(
+                texts,
+                _command("conf_train", (), plugins, local_plugins, [*words, *texts], "resume"),
+                lambda path: _command("conf_train", (), plugins, local_plugins, [*again, f"input_dir={_text(path)}"]),
+            )
+
+        context = cls.__new__(cls)
+        configured, run = resume_run(registry, run_dir, items, variables, asked)
+        context._set_up(registry, configured)
+        context._built, context._run = run.built, run
+        return context
 
     def train(self, n_epochs: int | None = None) -> RunSummary:
         """Trains, and leaves the policy with its best weights. A second call goes on.
@@ -132,51 +185,28 @@ class RunContext:
         """
         if n_epochs is not None and n_epochs < 1:
             raise UserError(f"n_epochs={n_epochs} is not allowed: it must be a whole number >= 1.")
-        self._build()
+        built = self._build()
+        if self._run is None:
+            self._run = start_run(self.registry, self._configured, built, self._asked)
+        elif self.finished is not None and n_epochs is None and not self._run.begun:
+            raise UserError(
+                f"{self.run_dir} is finished: {self.finished}. Raise a limit to go on, such as runner.n_epochs."
+            )
         with self._threads():
-            if self._loop is None:
-                self._loop = self._start()
-            return self._loop.run(n_epochs)
+            self._run.begin()
+            return self._run.loop.run(n_epochs)
+
+    @property
+    def finished(self) -> str | None:
+        """Why a run that was taken up needs no more training, as a phrase; None if it does."""
+        loop = None if self._run is None else self._run.loop
+        if loop is None or loop.stop_reason is None:
+            return None
+        return loop.reason_to_stop(self._configured.config.runner.n_epochs)
 
     def _threads(self) -> AbstractContextManager[None]:
         """Limits threads where networks are small."""
-        kernel = self._build().kernel
-        critic = [] if kernel.critic is None else [kernel.critic]
-        return limited_threads(one_thread_is_enough([kernel.policy, *critic]))
-
-    def _start(self) -> TrainingLoop:
-        built, config = self._build(), self._configured.config
-        choices = self._configured.choices
-        name = "-".join(str(choices[group]) for group in ("env", "model", "algorithm", "runner"))
-        directory = RunDirectory.create(config.run_dir, name)
-        self._configured.set("run_dir", str(directory.path))
-        text = self._configured.to_yaml()
-        directory.write_text("config.yaml", text)
-        directory.write_text("overrides.txt", "".join(f"{override}\n" for override in self._overrides))
-        command = self._command_of(self._overrides)
-        directory.write_text("command.txt", command + "\n")
-        versions = {plugin.name: plugin.version for plugin in self.registry.plugins if not plugin.error}
-        assert config.seed is not None
-        directory.write_text("environment.json", environment(versions, config.seed))
-        critic = built.kernel.critic
-        pictures = draw_networks({"policy": built.policy, **({"critic": critic} if critic else {})}, directory)
-        data = self._configured.to_data()
-        again = self._command_of([*self._repeated, f"input_dir={as_text(str(directory.path))}"])
-        info = RunInfo(directory.path, text, command, built.notes, config.runner.n_epochs, data, pictures, again)
-        for callback in built.callbacks:
-            callback.on_run_start(info)
-        self._sample_statistics(built, directory)
-        return TrainingLoop(built, config.runner, directory)
-
-    def _sample_statistics(self, built: BuiltRun, directory: RunDirectory) -> None:
-        """Normalisation needs statistics before the first update; they are recorded in readable form."""
-
-        def tell(n: int, wanted: int) -> None:
-            for callback in built.callbacks:
-                callback.on_progress("sampling observations for their normalisation", n, wanted)
-
-        sample_statistics(built.workspace, built.streams, tell)
-        directory.write_normalization(built.policy)
+        return limited_threads(one_thread(self._build()))
 
     def _build(self) -> BuiltRun:
         if self._closed:
@@ -235,6 +265,8 @@ class RunContext:
         self._closed = True
         if self._built is not None:
             self._built.close()
+        if self._run is not None:
+            self._run.close()
 
     def __enter__(self) -> RunContext:
         """Returns the context itself."""
@@ -272,82 +304,34 @@ class RunContext:
     @property
     def run_dir(self) -> Path | None:
         """The run directory; None before training."""
-        return self._loop.directory.path if self._loop is not None else None
+        return self._run.loop.directory.path if self._run is not None else None
 
     @property
     def training_seconds(self) -> float:
         """Seconds spent in training so far, evaluations excluded."""
-        return self._loop.train_s if self._loop is not None else 0.0
+        return self._run.loop.train_s if self._run is not None else 0.0
 
 
-def draw_networks(networks: Mapping[str, Policy | Critic], directory: RunDirectory) -> dict[str, bytes]:
-    """Draws networks into ``networks/`` of a run directory.
-
-    Args:
-        networks: What has them, by role.
-        directory: Where to.
-
-    Returns:
-        PNG files by name; none if a network cannot be drawn, which costs the run nothing.
-    """
-    try:
-        pictures = network_pictures(networks)
-    except Exception as error:  # whatever a foreign module raises when it is traced
-        LOG.warning("the networks cannot be drawn: %s: %s", type(error).__name__, error)
-        return {}
-    for picture in pictures:
-        directory.write_bytes(f"networks/{picture.name}.png", picture.png)
-        directory.write_bytes(f"networks/{picture.name}.svg", picture.svg.encode())
-    return {picture.name: picture.png for picture in pictures}
+def _silence(configured: Configured, silent: bool) -> None:
+    if silent and "console" in configured.config.callbacks:
+        configured.config.callbacks["console"].terminal = False
 
 
-def _group_items(group: str, choice: Choice) -> list[Item]:
-    """The overrides that a group's argument stands for."""
-    if choice is None:
-        return []
-    _check_choice(group, choice)
-    names = [choice] if isinstance(choice, str) else list(choice)
-    value: Any = names if group in LIST_GROUPS else names[0] if len(names) == 1 else names
-    items = [Item(group, value, "set", f"{group}={','.join(names) if names else '[]'}")]
-    if isinstance(choice, Mapping):
-        fields = {
-            f"{group}.{name}.{field}" if group in LIST_GROUPS else f"{group}.{field}": value
-            for name, values in choice.items()
-            for field, value in values.items()
-        }
-        items += items_of_mapping(fields)
-    return items
-
-
-def _check_choice(group: str, choice: object) -> None:
-    options = choice.values() if isinstance(choice, Mapping) else ()
-    names = [choice] if isinstance(choice, str) else choice
-    is_list = isinstance(names, (Mapping, list, tuple)) and all(isinstance(name, str) for name in names)
-    if not is_list or not all(isinstance(fields, Mapping) for fields in options):
-        raise UserError(f"{group}={choice!r} is not allowed: give a name, or {{name: {{field: value}}}}.")
-
-
-def _all_items(
-    groups: Mapping[str, Choice], fields: Mapping[str, Any], overrides: Mapping[str, Any] | Sequence[str] | str
-) -> list[Item]:
-    """All arguments as overrides; one that is given twice must say the same."""
-    arguments = [item for group, choice in groups.items() for item in _group_items(group, choice)]
-    arguments += items_of_mapping(fields)
-    texts = [overrides] if isinstance(overrides, str) else overrides
-    named = items_of_mapping(texts) if isinstance(texts, Mapping) else read_items(texts)
-    given = {item.key: item for item in arguments}
-    for item in named:
-        other = given.get(item.key)
-        if other is not None and other.value != item.value:
-            raise UserError(f"{item.key} is given twice: {other.text} as an argument, and {item.text} in overrides.")
-    return arguments + named
+def _text(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return as_text(str(value) if isinstance(value, Path) else value)
 
 
 def _command(
-    config_name: str, directories: Sequence[Path], plugins: Sequence[str], local_plugins: bool, overrides: Sequence[str]
+    config_name: str,
+    directories: Sequence[Path],
+    plugins: Sequence[str],
+    local_plugins: bool,
+    overrides: Sequence[str],
+    verb: str = "train",
 ) -> str:
     words = [] if config_name == "conf_train" else ["--config-name", config_name]
     words += [word for directory in directories for word in ("--config-dir", str(directory))]
     words += [word for plugin in plugins for word in ("--plugin", plugin)]
     words += [] if local_plugins else ["--no-local"]
-    return shlex.join(["maze", "train", *words, *overrides])
+    return shlex.join(["maze", verb, *words, *overrides])

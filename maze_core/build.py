@@ -22,6 +22,7 @@ from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import Policy
+from maze_core.rl.replay import KeepsState, ReplayedVectorEnv, learned_state, load_learned_state
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv
 from maze_core.run_config import PerActorConfig, TrainingConfig
@@ -34,18 +35,22 @@ class RunWorkspace:
     Args:
         factory: Makes envs.
         kernel: Computes the policy.
+        max_replay_steps: Up to how many steps an episode of training can be repeated.
     """
 
-    def __init__(self, factory: EnvFactory, kernel: Kernel) -> None:
-        self.factory, self.kernel = factory, kernel
+    def __init__(self, factory: EnvFactory, kernel: Kernel, max_replay_steps: int = 0) -> None:
+        self.factory, self.kernel, self._max_replay_steps = factory, kernel, max_replay_steps
         self.actors = kernel.policy.actors
         self._vector_envs: dict[tuple[int, bool], AnyVectorEnv] = {}
         self._trained_in: list[AnyVectorEnv] = []
 
     def new_vector_env(self, num_envs: int) -> AnyVectorEnv:
         """A vector env for training that nobody else gets."""
-        self._trained_in.append(self.factory.vector(num_envs))
-        return self._trained_in[-1]
+        env = self.factory.vector(num_envs)
+        if self._max_replay_steps and not isinstance(env, KeepsState):
+            env = ReplayedVectorEnv(env, self._max_replay_steps)
+        self._trained_in.append(env)
+        return env
 
     def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv:
         """A vector env of this size; the same one each time, but never one for both."""
@@ -53,6 +58,27 @@ class RunWorkspace:
         if key not in self._vector_envs:
             self._vector_envs[key] = self.factory.vector(num_envs, training)
         return self._vector_envs[key]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What wrappers learned over all episodes, as arrays and JSON values."""
+        kept = [{"num_envs": n, "training": training, "learned": learned_state(env)}
+                for (n, training), env in self._vector_envs.items()]  # fmt: skip
+        return {
+            "trained_in": [learned_state(env) for env in self._trained_in],
+            "kept": [entry for entry in kept if entry["learned"]],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned; the same envs for training must have been made."""
+        for env, learned in zip(self._trained_in, state["trained_in"], strict=True):
+            load_learned_state(env, learned)
+        for entry in state["kept"]:
+            load_learned_state(self.vector_env(entry["num_envs"], entry["training"]), entry["learned"])
+
+    @property
+    def n_not_repeated(self) -> int:
+        """How many episodes under way could not go on when the run did."""
+        return sum(env.n_not_repeated for env in self._trained_in if isinstance(env, ReplayedVectorEnv))
 
     def close(self) -> None:
         """Closes all envs."""
@@ -70,7 +96,7 @@ class BuiltRun:
         workspace: Envs and the policy's computation.
         runner: Where work executes.
         trainer: The algorithm.
-        callbacks: What is told.
+        callbacks: What is told, by key of the configuration.
         streams: Random streams.
         reward_threshold: Mean return at which the env counts as solved, or None.
         notes: What was chosen, in lines for the user.
@@ -79,7 +105,7 @@ class BuiltRun:
     workspace: RunWorkspace
     runner: Runner
     trainer: Trainer
-    callbacks: list[Callback]
+    callbacks: dict[str, Callback]
     streams: Streams
     reward_threshold: float | None
     notes: list[str]
@@ -97,7 +123,11 @@ class BuiltRun:
     def close(self) -> None:
         """Gives back everything that was started."""
         with contextlib.ExitStack() as stack:  # what raises does not keep the rest from being closed
-            for close in (self.workspace.close, self.runner.close, *(callback.close for callback in self.callbacks)):
+            for close in (
+                self.workspace.close,
+                self.runner.close,
+                *(callback.close for callback in self.callbacks.values()),
+            ):
                 stack.callback(close)
 
 
@@ -129,7 +159,11 @@ def build_run(
         notes = list(configured.notes)
         if weights is not None:
             notes.append(warm_start(policy, weights, str(config.input_dir), critic))
-        workspace = RunWorkspace(factory, make_kernel(policy, device, critic, config.runner.kernel))
+        workspace = RunWorkspace(
+            factory,
+            make_kernel(policy, device, critic, config.runner.kernel),
+            config.runner.checkpoint.max_replay_steps,
+        )
         notes.append(_execution_note(probe, workspace.kernel))
         runner: Runner = _build(registry, config.runner)(config.runner)
         runner.start(workspace)
@@ -138,7 +172,7 @@ def build_run(
             config.runner.n_epochs, config.runner.total_env_steps,
         )  # fmt: skip
         trainer: Trainer = _build(registry, config.algorithm)(config.algorithm, job)
-        callbacks = [_build(registry, callback)(callback) for callback in config.callbacks.values()]
+        callbacks = {key: _build(registry, callback)(callback) for key, callback in config.callbacks.items()}
         return BuiltRun(
             workspace, runner, trainer, callbacks, job.streams, _threshold(config.runner.stop_at_reward, probe), notes
         )

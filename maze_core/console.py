@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import IO
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -78,6 +77,7 @@ def summary_lines(summary: RunSummary, next_command: str) -> list[str]:
         summary: The run at its end.
         next_command: How to start another run like it from its weights.
     """
+    directory = shlex.quote(str(summary.directory))
     lines = [f"Run ended: {summary.stop_reason}."]
     if summary.best_reward is not None and summary.best_epoch is not None:
         lines.append(f"Best evaluation: {summary.best_reward:.3f} in iteration {summary.best_epoch}.")
@@ -87,7 +87,8 @@ def summary_lines(summary: RunSummary, next_command: str) -> list[str]:
         deviation = final.values["BaseEnvEvents/reward/std"]
         result = f"{final.mean_reward:.3f} ± {deviation:.3f}"
         lines.append(f"Final evaluation of the best policy: {result} over {episodes} new episodes.")
-    directory = shlex.quote(str(summary.directory))
+    if summary.signal is not None:
+        lines.append(f"Go on where it ended:  maze resume {directory}")
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
         f"Curves:  tensorboard --logdir {directory}",
@@ -106,7 +107,7 @@ class Output:
     def __init__(self, terminal: bool = True) -> None:
         self._terminal = terminal
         self._rich = RichConsole(soft_wrap=True, highlight=False, markup=False, emoji=False, file=sys.stdout)
-        self._log: IO[str] | None = None
+        self._log: Callable[[str], None] | None = None
         self._progress: Progress | None = None
 
     @property
@@ -114,14 +115,14 @@ class Output:
         """True if a person looks at it: colours and a progress line make sense."""
         return self._terminal and self._rich.is_terminal
 
-    def open_log(self, log: IO[str]) -> None:
-        """From now on everything is also written here."""
+    def open_log(self, log: Callable[[str], None]) -> None:
+        """From now on everything is also told to `log`, as lines of plain text."""
         self._log = log
 
     def line(self, text: str, style: str | None = None) -> None:
         """Writes a text."""
         if self._log is not None:
-            print(text, file=self._log, flush=True)
+            self._log(f"{text}\n")
         if self.live:
             self._rich.print(text, style=style)
         elif self._terminal:
@@ -133,7 +134,7 @@ class Output:
             self.line(text)
             return
         if self._log is not None:
-            print(text, file=self._log, flush=True)
+            self._log(f"{text}\n")
         self._rich.print(Syntax(text, "yaml", background_color="default", theme="ansi_dark"))
 
     def bar(self, what: str, n: int, total: int) -> None:

@@ -38,3 +38,10 @@ class KernelChoice(Enum):
 
     auto = "auto"
     autograd = "autograd"
+
+
+class OnCheckpointError(Enum):
+    """What happens when a checkpoint cannot be written."""
+
+    stop = "stop"
+    warn = "warn"

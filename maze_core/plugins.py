@@ -80,12 +80,14 @@ class PluginSources:
     Args:
         named: Modules, files or folders, as given with ``--plugin``.
         local_dir: Folder whose ``maze_plugins.py`` is loaded; None for no local project.
+        foreign: A run directory that is about to be opened; none is loaded from inside it.
         environ: Where ``MAZE_PLUGINS``, ``MAZE_DISABLE_PLUGINS``, ``MAZE_LOAD_PLUGINS`` and
             ``MAZE_STRICT`` are looked up.
     """
 
     named: Sequence[str] = ()
     local_dir: Path | None = None
+    foreign: Path | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
@@ -129,7 +131,7 @@ def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
         yield _Candidate(Plugin(entry.name, "package", distribution, entry.value), entry.value)
     for origin, names in (("environment", _names(sources, "MAZE_PLUGINS")), ("option", sources.named)):
         for name in names:
-            candidate = _named(name, origin)
+            candidate = _named(name, origin, sources.foreign)
             if candidate.plugin.location not in seen:
                 seen.add(candidate.plugin.location)
                 yield candidate
@@ -137,7 +139,7 @@ def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
         file = sources.local_dir / LOCAL_FILE
         if file.is_file() and str(file.resolve()) not in seen:
             candidate = _local(file, "local")
-            run_directory = _run_directory_of(file)
+            run_directory = _run_directory_of(file, sources.foreign)
             if run_directory is not None:
                 candidate.plugin.error = f"it lies in the run directory {run_directory}, from which none is loaded"
             yield candidate
@@ -153,12 +155,12 @@ def _entry_points(sources: PluginSources) -> list[importlib.metadata.EntryPoint]
     return [entry for entry in found if entry.name not in disabled and (not only or entry.name in only)]
 
 
-def _named(name: str, origin: str) -> _Candidate:
+def _named(name: str, origin: str, foreign: Path | None) -> _Candidate:
     path = Path(name).expanduser()
     if path.is_dir() and (path / LOCAL_FILE).is_file():
         path = path / LOCAL_FILE
     if path.is_file() and path.suffix == ".py":
-        if _run_directory_of(path) is not None:
+        if _run_directory_of(path, foreign) is not None:
             raise PluginError(f"--plugin {name} lies in a run directory; plugins are not loaded from there.")
         return _local(path, origin)
     if path.exists() or os.sep in name or name.endswith(".py"):
@@ -173,10 +175,13 @@ def _local(file: Path, origin: str) -> _Candidate:
     return _Candidate(Plugin(file.parent.name or "local", origin, "", str(file)), file)
 
 
-def _run_directory_of(file: Path) -> Path | None:
+def _run_directory_of(file: Path, foreign: Path | None = None) -> Path | None:
     """The run directory that a file lies in: whoever made that directory could run code here."""
+    opened = None if foreign is None else foreign.resolve()
     folders = file.resolve().parents
-    return next((folder for folder in folders if all((folder / name).exists() for name in RUN_FILES)), None)
+    return next(
+        (folder for folder in folders if folder == opened or all((folder / name).exists() for name in RUN_FILES)), None
+    )
 
 
 def _load(candidate: _Candidate) -> None:

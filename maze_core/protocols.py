@@ -131,7 +131,7 @@ class RunInfo:
         command: What was asked for, as a command line.
         notes: Lines that the user should read.
         n_epochs: Most epochs, or None.
-        config: The same configuration as plain data.
+        config: The same configuration as plain data, without the values of environment variables.
         pictures: PNG files of the networks, by name.
         next_command: How to start another run like this one from its weights.
     """
@@ -199,6 +199,22 @@ class Callback:
 
     def on_run_start(self, run: RunInfo) -> None:
         """The run directory exists; nothing was trained yet."""
+
+    def on_run_resume(self, run: RunInfo, state: Mapping[str, Any]) -> None:
+        """An earlier run goes on; `state` is what `state_dict` returned at its last checkpoint.
+
+        Whatever was written after that must go, so that nothing is told twice. Without an own
+        implementation the run counts as a new one.
+        """
+        self.on_run_start(run)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, as JSON values; called at every checkpoint.
+
+        What was told so far must be on the disk when it returns. An empty one: it begins anew when the
+        run goes on.
+        """
+        return {}
 
     def on_progress(self, what: str, n: int, total: int) -> None:
         """Something that comes before training has reached n of total."""

@@ -26,6 +26,14 @@ LIST_GROUPS = ("wrappers", "callbacks")
 """Groups of which any number of options can be chosen, in order."""
 
 
+def kind_of(path: str) -> str | None:
+    """The kind of component that stands at a path of a configuration, such as ``critic.model``; None for none."""
+    group, *rest = path.split(".")
+    if len(rest) == (group in LIST_GROUPS):
+        return GROUPS.get(group)
+    return "model" if group in ("model", "critic") else None
+
+
 class Registry:
     """All specs of all usable plugins, by kind and name.
 
@@ -139,14 +147,19 @@ class Registry:
         raise PluginError(unknown_name("plugin", name, [plugin.name for plugin in self.plugins]))
 
 
-def load_registry(plugins: Sequence[str] = (), local_plugins: bool = True) -> Registry:
+def load_registry(
+    plugins: Sequence[str] = (), local_plugins: bool = True, foreign: str | Path | None = None
+) -> Registry:
     """Loads all plugins.
 
     Args:
         plugins: Modules, files or folders, besides the installed packages.
         local_plugins: Whether ``maze_plugins.py`` in the current directory is loaded.
+        foreign: A run directory that is about to be opened; none is loaded from inside it.
     """
-    return Registry(load_plugins(PluginSources(named=plugins, local_dir=Path.cwd() if local_plugins else None)))
+    local_dir = Path.cwd() if local_plugins else None
+    opened = None if foreign is None else Path(foreign).expanduser()
+    return Registry(load_plugins(PluginSources(named=plugins, local_dir=local_dir, foreign=opened)))
 
 
 def _is_at_home(plugin: Plugin, spec: Spec) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from maze_core.enums import KernelChoice
+from maze_core.enums import KernelChoice, OnCheckpointError
 from maze_core.errors import require
 
 
@@ -23,6 +23,41 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         require(self, "n_episodes", self.n_episodes >= 1, "a whole number >= 1")
         require(self, "every_epochs", self.every_epochs >= 1, "a whole number >= 1")
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig:
+    """When the state of a run is saved, so that it can go on after a crash."""
+
+    every_s: float | None = 60.0
+    """Seconds from one checkpoint to the next, at the end of an update; null for no such limit."""
+
+    every_updates: int | None = None
+    """Updates from one checkpoint to the next; null for no such limit."""
+
+    keep: int = 3
+    """How many of the newest are kept."""
+
+    max_replay_steps: int = 100_000
+    """Steps up to which an episode under way is repeated when the run goes on; a longer one is cut off."""
+
+    on_error: OnCheckpointError = OnCheckpointError.stop
+    """What happens when a checkpoint cannot be written: stop, or warn and go on."""
+
+    def __post_init__(self) -> None:
+        require(self, "every_s", self.every_s is None or self.every_s > 0, "null or a number > 0")
+        require(
+            self, "every_updates", self.every_updates is None or self.every_updates >= 1, "null or a whole number >= 1"
+        )
+        require(self, "keep", self.keep >= 2, "a whole number >= 2")
+        require(self, "max_replay_steps", self.max_replay_steps >= 0, "a whole number >= 0")
+
+
+CHANGEABLE = (
+    "runner.n_epochs", "runner.total_env_steps", "runner.stop_at_reward", "runner.patience", "runner.checkpoint",
+    "runner.raw_errors", "callbacks",
+)  # fmt: skip
+"""What a run that goes on may change; everything else would make it another run."""
 
 
 @dataclass(kw_only=True)
@@ -47,6 +82,9 @@ class RunnerConfig:
 
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How the policy is evaluated."""
+
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When the state of the run is saved."""
 
     device: str = "cpu"
     """Where networks are computed: cpu, cuda, or cuda:N."""

@@ -32,6 +32,8 @@ class Spec:
         config: A ``@dataclass(kw_only=True)`` type, used by this spec only, whose fields all have
             defaults and a docstring below them. Ranges are checked with `maze_core.require`.
         build: Makes the thing from an instance of `config`; see each subclass.
+        check_foreign: ``(config) -> None``, called when the configuration comes from a run directory,
+            perhaps a stranger's: raises `UserError` for values that would import or execute something.
     """
 
     kind: ClassVar[str] = ""
@@ -41,6 +43,7 @@ class Spec:
     summary: str
     config: type
     build: Build
+    check_foreign: Build | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def test_a_mapping_brings_the_fields_that_differ() -> None:
             algorithm={"es": {"lr": 0.5}},
         )
     )
-    assert record["env"] == {"name": "Pendulum-v1", "kwargs": {"g": 9.0}}
+    assert record["env"] == {"name": "Pendulum-v1", "kwargs": {"g": 9.0}, "rebuild_each_episode": None}
     assert record["model"]["hidden_sizes"] == [3, 4]
     assert record["wrappers"] == {"reward_scaling": {"scale": 2.0}}
     assert record["algorithm"]["lr"] == 0.5

@@ -27,6 +27,7 @@ HOMES = {
     "click": ("maze_core/cli/",),
     "rich": ("maze_core/console.py",),
     "matplotlib": ("maze_core/pictures.py",),
+    "safetensors": ("maze_core/runs/checkpoints.py",),
     "threadpoolctl": ("maze_core/runs/threads.py",),
     "tensorboard": ("maze_core/builtins/tensorboard_callback.py",),
 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import IO
+from collections.abc import Mapping
+from typing import Any
 
 from maze_core import console
 from maze_core.builtins.config import ConsoleConfig
 from maze_core.protocols import Callback, EpochReport, RunInfo, RunSummary
+from maze_core.runs.files import GrowingFile
+
+LOG = "log.txt"
 
 
 class ConsoleCallback(Callback):
@@ -18,19 +22,34 @@ class ConsoleCallback(Callback):
 
     def __init__(self, config: ConsoleConfig) -> None:
         self._out = console.Output(config.terminal)
-        self._log: IO[str] | None = None
+        self._log: GrowingFile | None = None
         self._n_epochs: int | None = None
         self._next_command = ""
 
     def on_run_start(self, run: RunInfo) -> None:
         """Prints the configuration and what the user should know."""
-        self._log = (run.directory / "log.txt").open("w", encoding="utf-8")
-        self._out.open_log(self._log)
-        self._n_epochs, self._next_command = run.n_epochs, run.next_command
+        self._open(run, None)
         self._out.yaml(run.config_yaml.rstrip())
+        self._tell(run)
+
+    def on_run_resume(self, run: RunInfo, state: Mapping[str, Any]) -> None:
+        """Prints what the user should know; the log goes on where it was."""
+        self._open(run, state["size"])
+        self._tell(run)
+
+    def _open(self, run: RunInfo, size: int | None) -> None:
+        log = self._log = GrowingFile(run.directory / LOG, size)
+        self._out.open_log(lambda text: log.write(text.encode()))
+        self._n_epochs, self._next_command = run.n_epochs, run.next_command
+
+    def _tell(self, run: RunInfo) -> None:
         self._out.line(f"Run directory: {run.directory}")
         for note in run.notes:
             self._out.line(note)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the log is."""
+        return {} if self._log is None else {"size": self._log.saved_size()}
 
     def on_progress(self, what: str, n: int, total: int) -> None:
         """Shows a progress bar on a terminal, and one line at the end."""

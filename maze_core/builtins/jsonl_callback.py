@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import IO
+import logging
+from collections.abc import Mapping
+from typing import Any
 
 from maze_core.builtins.config import JsonlConfig
 from maze_core.protocols import Callback, EpochReport, RunInfo
+from maze_core.runs.files import GrowingFile
+
+LOG = logging.getLogger("maze")
+
+METRICS = "metrics.jsonl"
 
 
 class JsonlCallback(Callback):
@@ -19,15 +26,26 @@ class JsonlCallback(Callback):
     """
 
     def __init__(self, config: JsonlConfig) -> None:
-        self._file: IO[str] | None = None
+        self._file: GrowingFile | None = None
 
     def on_run_start(self, run: RunInfo) -> None:
         """Opens the file."""
-        self._file = (run.directory / "metrics.jsonl").open("w", encoding="utf-8")
+        self._file = GrowingFile(run.directory / METRICS)
+
+    def on_run_resume(self, run: RunInfo, state: Mapping[str, Any]) -> None:
+        """Opens the file, and drops the rows that were written after the checkpoint."""
+        self._file = GrowingFile(run.directory / METRICS, state["size"])
+        if not self._file.complete:
+            LOG.warning("%s has lost rows that were written before the checkpoint", self._file.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the file is."""
+        return {} if self._file is None else {"size": self._file.saved_size()}
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """Writes the rows of the epoch."""
         assert self._file is not None
+        lines = []
         for stage in report.stages:
             row = {
                 "epoch": report.epoch,
@@ -37,8 +55,8 @@ class JsonlCallback(Callback):
                 "time": dict(report.time),
                 "values": dict(stage.values),
             }
-            self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+            lines.append(json.dumps(row) + "\n")
+        self._file.write("".join(lines).encode())
 
     def close(self) -> None:
         """Closes the file."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,16 +18,19 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from maze_core.builtins.config import TensorBoardConfig
 from maze_core.protocols import Callback, EpochReport, RunInfo, RunSummary
+from maze_core.runs.files import GrowingFile
 from maze_core.stats import Histogram
 
 FINAL_METRIC = "final_eval_BaseEnvEvents/reward/mean"
 """What hyper-parameters are compared by: the best policy on episodes that did not select it."""
 
 N_BUCKETS = 30
+LOG = logging.getLogger("maze")
+FILE = re.compile(r"events\.out\.tfevents\.[A-Za-z0-9_.-]+")
 
 
 class TensorBoardCallback(Callback):
@@ -36,20 +44,36 @@ class TensorBoardCallback(Callback):
     """
 
     def __init__(self, config: TensorBoardConfig) -> None:
-        self._writer: EventFileWriter | None = None
+        self._file: GrowingFile | None = None
+        self._records = io.BytesIO()  # written to the file together, at the end of each call
+        self._writer = RecordWriter(self._records)
 
     def on_run_start(self, run: RunInfo) -> None:
         """Opens the event file and writes what is known from the start."""
-        self._writer = EventFileWriter(str(run.directory))
+        host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())
+        self._file = GrowingFile(run.directory / f"events.out.tfevents.{time.time():010.0f}.{host}.{os.getpid()}.0")
+        self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         self._text("config", f"```yaml\n{run.config_yaml}```")
         self._text("command", f"`{run.command}`")
         for name, png in run.pictures.items():
             self._add(Summary(value=[Summary.Value(tag=f"networks/{name}", image=_image(png))]), 0)
         self._hyper_parameters(dict(_flat(run.config)))
+        self._flush()
+
+    def on_run_resume(self, run: RunInfo, state: Mapping[str, Any]) -> None:
+        """Opens the event file, and drops what was written after the checkpoint."""
+        if not FILE.fullmatch(str(state["file"])):
+            raise ValueError(f"{state['file']!r} is no event file")
+        self._file = GrowingFile(run.directory / state["file"], state["size"])
+        if not self._file.complete:
+            LOG.warning("%s has lost events that were written before the checkpoint", self._file.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which file it is, and how long."""
+        return {} if self._file is None else {"file": self._file.path.name, "size": self._file.saved_size()}
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """Writes the statistics of the epoch, at step epoch + 1."""
-        assert self._writer is not None
         for stage in report.stages:
             values = [Summary.Value(tag=f"{stage.stage}_{path}", simple_value=v) for path, v in stage.values.items()]
             values += [
@@ -58,18 +82,25 @@ class TensorBoardCallback(Callback):
                 if len(histogram.values)
             ]
             self._add(Summary(value=values), report.epoch + 1)
-        self._writer.flush()
+        self._flush()
 
     def on_run_end(self, summary: RunSummary) -> None:
         """Closes the session of hyper-parameters."""
         ended = api_pb2.STATUS_SUCCESS if summary.signal is None else api_pb2.STATUS_UNKNOWN
         end = plugin_data_pb2.SessionEndInfo(status=ended, end_time_secs=time.time())
         self._hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
+        self._flush()
 
     def close(self) -> None:
-        """Writes what is left and ends the writer's thread."""
-        if self._writer is not None:
-            self._writer.close()
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _flush(self) -> None:
+        assert self._file is not None
+        self._file.write(self._records.getvalue())
+        self._records.seek(0)
+        self._records.truncate()
 
     def _text(self, tag: str, markdown: str) -> None:
         tensor = TensorProto(
@@ -102,8 +133,7 @@ class TensorBoardCallback(Callback):
         self._add(Summary(value=[Summary.Value(tag=tag, metadata=data, tensor=metadata.NULL_TENSOR)]), 0)
 
     def _add(self, content: Summary, step: int) -> None:
-        assert self._writer is not None
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=content))
+        self._writer.write(Event(wall_time=time.time(), step=step, summary=content).SerializeToString())
 
 
 def _data_type(value: Any) -> Any:

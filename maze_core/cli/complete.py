@@ -26,7 +26,7 @@ from maze_core.field_docs import FieldDoc, field_docs
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.presets import group_options, search_path
 from maze_core.registry import GROUPS, KINDS, LIST_GROUPS, Registry
-from maze_core.run_config import TrainingConfig
+from maze_core.run_config import CHANGEABLE, CheckpointConfig, TrainingConfig
 from maze_core.specs import Spec
 
 Items = list[CompletionItem[str]]
@@ -53,6 +53,12 @@ def complete_overrides(ctx: click.Context, param: click.Parameter, incomplete: s
     written = f"{sign}{key}={given}{comma}"
     candidates = ((name, doc) for name, doc in line.values(key) if name not in given.split(","))
     return _matching(((f"{written}{name}", doc) for name, doc in candidates), incomplete)
+
+
+def complete_resume(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Completes the keys that may change when a run goes on."""
+    parts = {"runner.checkpoint": [f"runner.checkpoint.{field.name}" for field in dataclasses.fields(CheckpointConfig)]}
+    return _matching(((f"{key}=", "") for group in CHANGEABLE for key in parts.get(group, [group])), incomplete)
 
 
 def complete_list_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:

@@ -18,6 +18,8 @@ from maze_core.errors import MazeError, StorageError, did_you_mean
 
 COMMANDS = {
     "train": "Train a policy.",
+    "resume": "Go on with a run that was stopped or killed.",
+    "runs": "List runs: which are running, finished, killed or damaged.",
     "config": "Show the configuration that a command would run with.",
     "list": "List what can be selected.",
     "info": "Explain one thing that can be selected, with all its options.",

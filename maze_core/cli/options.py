@@ -65,7 +65,11 @@ def json_option(function: Function) -> Function:
 
 
 def as_block(message: str) -> str:
-    """A message of the program as one block: later lines are indented below the first."""
+    """A message of the program as one block: later lines are indented below the first.
+
+    Control characters, which a name in a file could bring, are shown and not obeyed.
+    """
+    message = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message.replace("\t", "    "))
     first, *rest = message.rstrip().splitlines() or ["error"]
     return "\n".join([f"maze: {first}", *(f"      {line}" for line in rest)])
 

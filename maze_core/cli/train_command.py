@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maze_core.cli.options import as_block, config_options, tell_problems
-from maze_core.errors import MazeError
+from maze_core.errors import EnvFaultError, MazeError, StorageError
 
 if TYPE_CHECKING:
     from maze_core.api import RunContext
@@ -44,7 +44,7 @@ def command(
     contexts = [_context(job, number if len(jobs) > 1 else None, **arguments) for number, job in enumerate(jobs, 1)]
     tell_problems(contexts[0].registry)
     if len(jobs) == 1:
-        return _train(contexts[0])
+        return train(contexts[0])
     return _train_all(contexts, jobs)
 
 
@@ -52,21 +52,25 @@ def _context(overrides: list[str], number: int | None, **arguments: object) -> R
     """The context of a job; of several, each gets a directory of its own below the one that is named."""
     from maze_core.api import RunContext
     from maze_core.config.overrides import read_items
+    from maze_core.field_docs import as_text
 
     named = [item for item in read_items(overrides) if item.key == "run_dir"]
     if named and named[-1].value is not None and number is not None:
         overrides = [item.text for item in read_items(overrides) if item.key != "run_dir"]
-        arguments["run_dir"] = f"{named[-1].value}/{number}"
+        overrides.append(f"run_dir={as_text(f'{named[-1].value}/{number}')}")
     return RunContext(overrides=overrides, **arguments)  # type: ignore[arg-type]
 
 
-def _train(context: RunContext) -> int:
+def train(context: RunContext) -> int:
+    """Trains, and returns the exit code; says how a run that was stopped can go on."""
     with context:
         try:
             return context.train().exit_code
-        except MazeError:
+        except MazeError as error:
             if context.raw_errors:
                 traceback.print_exc()
+            if isinstance(error, (EnvFaultError, StorageError)) and context.run_dir is not None:
+                click.echo(f"maze: the run can go on from its last checkpoint: maze resume {context.run_dir}", err=True)
             raise
 
 
@@ -76,7 +80,7 @@ def _train_all(contexts: list[RunContext], jobs: list[list[str]]) -> int:
     for number, (context, overrides) in enumerate(zip(contexts, jobs, strict=True), start=1):
         click.echo(f"maze: job {number} of {len(jobs)}: {' '.join(overrides)}", err=True)
         try:
-            code = _train(context)
+            code = train(context)
         except MazeError as error:
             click.echo(as_block(f"job {number} failed: {error}"), err=True)
             failures.append(error)

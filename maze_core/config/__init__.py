@@ -6,5 +6,9 @@ a config can only choose among what plugins registered.
 
 from maze_core.config.compose import ConfigRequest, check_specs, expand_sweeps
 from maze_core.config.configured import Configured, configure
+from maze_core.config.stored import changed_keys, configure_stored, parse_config
 
-__all__ = ["ConfigRequest", "Configured", "check_specs", "configure", "expand_sweeps"]
+__all__ = [
+    "ConfigRequest", "Configured", "changed_keys", "check_specs", "configure", "configure_stored", "expand_sweeps",
+    "parse_config",
+]  # fmt: skip

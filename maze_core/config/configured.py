@@ -89,18 +89,22 @@ def configure(registry: Registry, request: ConfigRequest) -> Configured:
     """
     composition = compose(registry, request)
     for item in composition.values:
-        _apply(composition, item)
-    config, components = _typed(registry, composition)
+        apply_item(composition, item)
+    config, components = typed(registry, composition)
     configured = Configured(config, composition.cfg, composition.choices, components, [])
     _resolve_env(registry, configured)
     return configured
 
 
-def _apply(composition: Composition, item: Item) -> None:
-    """Sets or deletes one value."""
+def apply_item(composition: Composition, item: Item) -> None:
+    """Sets or deletes one value.
+
+    Raises:
+        ConfigError: If there is no such key, or the value is not allowed.
+    """
     parent, last = _parent(composition, item)
     target = _child(parent, last)
-    if item.operation != "delete" and _is_typed(target) and not isinstance(item.value, dict):
+    if item.operation != "delete" and is_typed(target) and not isinstance(item.value, dict):
         options = ", ".join(str(key) for key in target) or "none"
         raise ConfigError(
             f"{item.text}: {item.key} has options of its own ({options}); set one with {item.key}.<option>=."
@@ -109,12 +113,12 @@ def _apply(composition: Composition, item: Item) -> None:
         if item.operation == "delete":
             if last not in parent:
                 raise ConfigError(f"{item.text}: {item.key} is not there to be removed.")
-            if _is_typed(parent):
+            if is_typed(parent):
                 raise ConfigError(f"{item.text}: an option cannot be removed; set it with {item.key}=<value>.")
             with open_dict(composition.cfg):
                 parent.pop(last)
         else:
-            free = not _is_typed(parent) or _is_free(parent, last)
+            free = not is_typed(parent) or _is_free(parent, last)
             OmegaConf.update(composition.cfg, item.key, item.value, merge=True, force_add=free)
     except OmegaConfBaseException as error:
         raise ConfigError(_not_allowed(parent, last, item, error)) from error
@@ -137,9 +141,9 @@ def _parent(composition: Composition, item: Item) -> tuple[Any, str]:
 
 def _check_key(composition: Composition, node: Any, part: str, path: str, item: Item) -> None:
     if isinstance(node, DictConfig) and not node._is_none():
-        if part in node or (not _is_typed(node) and path.split(".")[0] not in ("", *LIST_GROUPS)):
+        if part in node or (not is_typed(node) and path.split(".")[0] not in ("", *LIST_GROUPS)):
             return
-        if not _is_typed(node) and path.count(".") == 0 and path in LIST_GROUPS:
+        if not is_typed(node) and path.count(".") == 0 and path in LIST_GROUPS:
             kind, known = GROUPS[path], ", ".join(node) or "none"
             raise ConfigError(
                 f"{item.text}: no {kind} {part!r} is selected (selected: {known}). Select it with +{path}={part}."
@@ -153,14 +157,15 @@ def _check_key(composition: Composition, node: Any, part: str, path: str, item: 
         raise ConfigError(f"{item.text}: {path} is a single value, so there is no {item.key!r}.")
 
 
-def _is_typed(node: Any) -> bool:
+def is_typed(node: Any) -> bool:
+    """True for a node whose fields a config class says."""
     return isinstance(node, DictConfig) and dataclasses.is_dataclass(_type(node))
 
 
 def _is_free(parent: Any, key: str) -> bool:
     """True for a mapping that takes any key."""
     node = _child(parent, key)
-    return isinstance(node, DictConfig) and not _is_typed(node)
+    return isinstance(node, DictConfig) and not is_typed(node)
 
 
 def _child(parent: Any, key: str) -> Any:
@@ -174,7 +179,7 @@ def _type(node: Any) -> Any:
 
 
 def _not_allowed(parent: Any, last: str, item: Item, error: OmegaConfBaseException) -> str:
-    if _is_typed(parent):
+    if is_typed(parent):
         hints = typing.get_type_hints(_type(parent))
         if last in hints and not dataclasses.is_dataclass(hints[last]):
             value = repr(item.value) if item.value == "" else item.value
@@ -183,8 +188,12 @@ def _not_allowed(parent: Any, last: str, item: Item, error: OmegaConfBaseExcepti
     return f"{item.text}: {str(error.msg or error).splitlines()[0]}"
 
 
-def _typed(registry: Registry, composition: Composition) -> tuple[TrainingConfig, dict[str, str]]:
-    """The typed objects of all nodes, and the spec behind each."""
+def typed(registry: Registry, composition: Composition) -> tuple[TrainingConfig, dict[str, str]]:
+    """The typed objects of all nodes, and the spec behind each.
+
+    Raises:
+        ConfigError: If a value is not allowed; the message has its full key.
+    """
     components: dict[str, str] = {}
     values: dict[str, Any] = {}
     missing = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in composition.cfg]
@@ -219,7 +228,7 @@ def _component(
 ) -> Any:
     group = path.split(".")[0]
     kind = kind or GROUPS[group]
-    spec = registry.of_config(_type(node)) if _is_typed(node) else None
+    spec = registry.of_config(_type(node)) if is_typed(node) else None
     if spec is None or spec.kind != kind:
         choice = composition.choices.get(group)
         raise ConfigError(
@@ -229,11 +238,11 @@ def _component(
     components[path] = spec.name
     for name in node:
         child = node._get_node(name)
-        if _is_typed(child):
+        if is_typed(child):
             _nested(registry, composition, child, f"{path}.{name!s}", components)
         elif isinstance(child, DictConfig) and not child._is_none():
             for key in child:
-                if _is_typed(child._get_node(key)):
+                if is_typed(child._get_node(key)):
                     _nested(registry, composition, child._get_node(key), f"{path}.{name!s}.{key!s}", components)
     return _checked(lambda: OmegaConf.to_object(node), path)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from maze_core.errors import EnvFaultError, EnvRowError, NonFiniteError
 from maze_core.rl.actors import Turn, action_mask
 from maze_core.rl.kernels import Kernel
+from maze_core.rl.replay import KeepsState
 from maze_core.rl.rollouts import Rollout
 from maze_core.rl.spaces import Encoded
 from maze_core.rl.storage import ActionNoise, Decisions, EndedEpisodes, RawObservations, Seen, Ticks
@@ -189,23 +190,30 @@ class Collector:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters, as JSON values."""
+        """Counters and the episodes under way, as arrays and JSON values."""
+        envs = self.env.get_state() if self._observation is not None and isinstance(self.env, KeepsState) else None
         return {
             "env_steps": self.env_steps,
             "actions": dict(self._noise.used),
             "episodes": self._episodes.tolist(),
             "lengths": self._lengths.tolist(),
             "returns": self._returns.tolist(),
+            "envs": envs,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over counters; the envs begin with their next episodes."""
-        self.env_steps = state["env_steps"]
+        """Takes over what `state_dict` returned; envs whose episode cannot go on begin with their next one."""
+        self.env_steps = int(state["env_steps"])
         self._noise = ActionNoise(self.streams, self.env.num_envs)
-        self._noise.used = dict(state["actions"])
-        self._episodes = np.array(state["episodes"], np.int64) + (np.array(state["lengths"]) > 0)
-        self._lengths[:], self._returns[:] = 0, 0.0
-        self._observation = None
+        self._noise.used = {key: int(state["actions"][key]) for key in self.actors.by_key if key in state["actions"]}
+        self._episodes[:], lengths = state["episodes"], np.array(state["lengths"], np.int64)
+        nothing = (None, np.zeros(self.env.num_envs, bool))
+        self._observation, kept = nothing if state["envs"] is None else self.env.set_state(state["envs"])  # type: ignore[attr-defined]
+        self._episodes += ~kept & (lengths > 0)
+        self._lengths[:], self._returns[:] = np.where(kept, lengths, 0), np.where(kept, state["returns"], 0.0)
+        if not kept.all():
+            lost = np.flatnonzero(~kept)
+            self._observation = reset_envs(self.env, lost, self._next_seeds(~kept)) if kept.any() else None
 
 
 def _envs(turn: Turn, num_envs: int) -> NDArray[np.intp]:

@@ -51,6 +51,17 @@ class EpisodeBatch:
     events: Sequence[EpisodeEvents | None] = ()
     observed: Sequence[Any] = ()
 
+    def state_dict(self) -> dict[str, Any]:
+        """All but the moments of observations, which were learned from already, as arrays and JSON values."""
+        events = [None if event is None else dict(event.values) for event in self.events]
+        return {"returns": self.returns, "lengths": self.lengths, "events": events}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> EpisodeBatch:
+        """The batch that `state_dict` described."""
+        events = [None if values is None else EpisodeEvents(values) for values in state["events"]]
+        return EpisodeBatch(state["returns"], state["lengths"], events)
+
     @staticmethod
     def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
         """All episodes of several batches, in order."""

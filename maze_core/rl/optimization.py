@@ -57,9 +57,11 @@ class FlatOptimizer(ABC):
         return {"n_steps": self.n_steps, **{name: value.detach().cpu().clone() for name, value in tensors.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned; weights are written in place."""
-        self.n_steps = state["n_steps"]
+        """Takes over what `state_dict` returned, in place; raises ValueError if it is that of other weights."""
+        self.n_steps = int(state["n_steps"])
         for name, value in {"weights": self.parameters.values, **self.moments}.items():
+            if state[name].shape != value.shape or state[name].isnan().any():
+                raise ValueError(f"{name} is not that of {len(value)} weights")
             value.copy_(state[name])
 
 

@@ -14,17 +14,14 @@ from typing import IO, Any
 
 import torch
 
-from maze_core.errors import NothingUsableError, StorageError, UserError
+from maze_core.errors import StorageError, UserError
 from maze_core.rl.policy import Policy
-
-BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
-"""Weights of the best policy by evaluation, and of the last one."""
+from maze_core.runs.files import UnreadableError, read_file, write_file
 
 NORMALIZATION = "normalization.json"
 """Statistics of observations in readable form; those in use are part of the weights."""
 
 PACKAGES = ("maze-core", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "pluggy", "click", "tensorboard")
-MAX_WEIGHTS_BYTES = 2**34
 
 
 class RunDirectory:
@@ -51,8 +48,8 @@ class RunDirectory:
         """
         path = None if requested is None else Path(requested).expanduser()
         taken = UserError(
-            f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory; "
-            f"to start from the weights of that run, use input_dir={requested}."
+            f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory.\n"
+            f"To go on with that run: maze resume {requested}; to start from its weights: input_dir={requested}"
         )
         if path is not None and path.exists():
             raise taken
@@ -78,6 +75,18 @@ class RunDirectory:
         """
         self._write(name, lambda file: file.write(text.encode()))
 
+    def append_line(self, name: str, line: str) -> None:
+        """Adds a line to a text file.
+
+        Raises:
+            StorageError: If that fails; the file is then as it was.
+        """
+        try:
+            before = read_file(self.path / name, 2**20)
+        except UnreadableError:
+            before = b""
+        self.write_bytes(name, before + f"{line}\n".encode())
+
     def write_weights(self, name: str, state: Mapping[str, torch.Tensor]) -> None:
         """Writes weights, as a plain ``state_dict`` of tensors.
 
@@ -100,20 +109,7 @@ class RunDirectory:
             self.write_text(NORMALIZATION, json.dumps(policy.normalization.readable(), indent=2) + "\n")
 
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        target = self.path / name
-        temporary = target.with_name(f".{target.name}.tmp")
-        try:
-            target.parent.mkdir(exist_ok=True)
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException as error:  # an interrupt too must leave nothing half written
-            temporary.unlink(missing_ok=True)
-            if not isinstance(error, (OSError, RuntimeError)):  # torch reports a full disk as RuntimeError
-                raise
-            raise StorageError(f"{target} cannot be written: {error}.") from None
+        write_file(self.path / name, write)
 
 
 def _new_below(parent: Path) -> Path:
@@ -127,33 +123,6 @@ def _new_below(parent: Path) -> Path:
             return path
         except FileExistsError:
             number += 1
-
-
-def read_weights(directory: str) -> dict[str, torch.Tensor]:
-    """Reads the best weights of an earlier run.
-
-    Only tensors are read; nothing in the file is executed.
-
-    Args:
-        directory: The run directory.
-
-    Raises:
-        NothingUsableError: If there are none, or the file is no such thing.
-    """
-    path = Path(directory).expanduser() / BEST
-    if not path.is_file():
-        what = f"has no {BEST}" if path.parent.is_dir() else "is no directory"
-        raise NothingUsableError(f"input_dir={directory} {what}; it must be the directory of an earlier run.")
-    if path.stat().st_size > MAX_WEIGHTS_BYTES:
-        raise NothingUsableError(f"{path} is larger than {MAX_WEIGHTS_BYTES} bytes.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged or foreign file
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise NothingUsableError(f"{path} holds no weights: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise NothingUsableError(f"{path} holds no weights: it is no mapping of tensors.")
-    return state
 
 
 def environment(plugins: Mapping[str, str], seed: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 MANY_PARAMETERS = 500_000
@@ -36,3 +36,9 @@ def limited_threads(one: bool) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def libraries() -> list[str]:
+    """The libraries that multiply matrices, with version and the kind of processor that they chose."""
+    found = [entry for entry in threadpool_info() if entry["user_api"] == "blas"]
+    return sorted(f"{entry['internal_api']} {entry['version']} {entry.get('architecture')}" for entry in found)

@@ -6,23 +6,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 
 from maze_core.build import BuiltRun
 from maze_core.errors import NonFiniteError
 from maze_core.protocols import EpochReport, RunSummary
+from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.policy import load_weights, weights_of
 from maze_core.run_config import RunnerConfig
+from maze_core.runs.checkpointer import Checkpointer
 from maze_core.runs.evaluate import evaluate
-from maze_core.runs.run_directory import BEST, FINAL, RunDirectory
+from maze_core.runs.run_directory import RunDirectory
+from maze_core.runs.weights import BEST, FINAL
 from maze_core.stats import EpisodeTotals, StageStatistics, trainer_statistics
 
 Weights = dict[str, torch.Tensor]
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
@@ -33,12 +40,15 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes over SIGINT and SIGTERM; a second one acts at once. Outside the main thread: nothing."""
+        """Takes over the signals that ask a program to end, but for those that are ignored.
+
+        A second one acts at once. Outside the main thread: nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
         def request(number: int, frame: FrameType | None) -> None:
             self.signal = number
@@ -46,7 +56,7 @@ class StopRequest:
             for other, handler in before.items():
                 signal.signal(other, handler)
 
-        for number in numbers:
+        for number in before:
             signal.signal(number, request)
         try:
             yield
@@ -62,16 +72,21 @@ class TrainingLoop:
         built: The live objects.
         config: When to stop, and how to evaluate.
         directory: Where results are saved.
+        checkpointer: Where its state is saved.
     """
 
-    def __init__(self, built: BuiltRun, config: RunnerConfig, directory: RunDirectory) -> None:
-        self.built, self.config, self.directory = built, config, directory
+    def __init__(
+        self, built: BuiltRun, config: RunnerConfig, directory: RunDirectory, checkpointer: Checkpointer
+    ) -> None:
+        self.built, self.config, self.directory, self._checkpointer = built, config, directory, checkpointer
         self.epoch = 0
         self.best_reward: float | None = None
         self.best_epoch: int | None = None
+        self.stop_reason: str | None = None
         self._evaluated_epoch = self._waiting_since = -1
         self.train_s = self.evaluation_s = 0.0
         self._wall_s = self._started = 0.0
+        self._metrics: list[dict[str, float]] = []
         self._best: Weights | None = None
         self._last: Weights | None = None
         self._solved_by: float | None = None
@@ -79,6 +94,8 @@ class TrainingLoop:
 
     def run(self, n_epochs: int | None = None) -> RunSummary:
         """Trains until a limit is reached, and leaves the policy with its best weights.
+
+        An epoch that a signal interrupts is not reported: the next call, or a resumed run, completes it.
 
         Args:
             n_epochs: Exactly so many epochs from now on, even if the env is solved or nothing improves;
@@ -90,38 +107,43 @@ class TrainingLoop:
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
         stop = StopRequest()
         self._started = time.perf_counter() - self._wall_s
-        if self._last is not None:
-            self._load(self._last)
+        self._take_up_last()
         with stop.listening():
-            while (reason := self._reason_to_stop(last_epoch, stop, n_epochs is not None)) is None:
-                stages = [self._train_epoch(stop)]
-                self.epoch += 1
-                new_best = None
-                if self._evaluation_is_due(last_epoch, stop):
-                    stages.append(self._evaluate("eval", self.config.evaluation.n_episodes))
-                    new_best = self._keep_if_best(stages[-1])
-                self._report(stages, new_best)
+            while (reason := self.reason_to_stop(last_epoch, n_epochs is not None, stop)) is None:
+                self._train_epoch(stop)
+                if stop.signal is None:
+                    self._end_epoch(last_epoch)
             summary = self._finish(reason, stop)
-        for callback in self.built.callbacks:
+        for callback in self.built.callbacks.values():
             callback.on_run_end(summary)
         return summary
 
-    def _train_epoch(self, stop: StopRequest) -> StageStatistics:
-        trainer, metrics, started = self.built.trainer, [], time.perf_counter()
-        for _ in range(trainer.epoch_length):
-            metrics.append(trainer.step())
-            if stop.signal is not None or self._budget_is_spent():
-                break
-        self.train_s += time.perf_counter() - started
-        _check_finite(self.built.kernel)
-        episodes, trainer.episodes = trainer.episodes, []
-        return self._totals["train"].reduce("train", episodes, trainer_statistics(metrics))
+    def _train_epoch(self, stop: StopRequest) -> None:
+        """Updates until the epoch is complete, or a signal arrives."""
+        while not self._epoch_is_complete() and stop.signal is None:
+            started = time.perf_counter()
+            self._metrics.append(dict(self.built.trainer.step()))
+            self.train_s += time.perf_counter() - started
+            if self._checkpointer.after_update():
+                self.save()
 
-    def _evaluation_is_due(self, last_epoch: int | None, stop: StopRequest) -> bool:
-        if stop.signal is not None:
-            return False
-        at_end = self.epoch == last_epoch or self._budget_is_spent()
-        return at_end or self.epoch % self.config.evaluation.every_epochs == 0
+    def _epoch_is_complete(self) -> bool:
+        n = len(self._metrics)
+        return n >= self.built.trainer.epoch_length or (n > 0 and self._budget_is_spent())
+
+    def _end_epoch(self, last_epoch: int | None) -> None:
+        """Reports the epoch, after an evaluation if one is due."""
+        _check_finite(self.built.kernel)
+        trainer = self.built.trainer
+        stages = [self._totals["train"].reduce("train", trainer.episodes, trainer_statistics(self._metrics))]
+        trainer.episodes, self._metrics = [], []
+        self.epoch += 1
+        new_best = None
+        due = self.epoch % self.config.evaluation.every_epochs == 0
+        if due or self.epoch == last_epoch or self._budget_is_spent():
+            stages.append(self._evaluate("eval", self.config.evaluation.n_episodes))
+            new_best = self._keep_if_best(stages[-1])
+        self._report(stages, new_best)
 
     def _evaluate(self, stage: str, n_episodes: int) -> StageStatistics:
         started = time.perf_counter()
@@ -147,7 +169,7 @@ class TrainingLoop:
         self._wall_s = time.perf_counter() - self._started
         clock = {"train_s": self.train_s, "evaluation_s": self.evaluation_s, "wall_s": self._wall_s}
         report = EpochReport(self.epoch - 1, trainer.updates, trainer.env_steps, clock, stages, new_best)
-        for callback in self.built.callbacks:
+        for callback in self.built.callbacks.values():
             callback.on_epoch_end(report)
         return report
 
@@ -158,9 +180,20 @@ class TrainingLoop:
         budget = self.config.total_env_steps
         return budget is not None and self.built.trainer.env_steps >= budget
 
-    def _reason_to_stop(self, last_epoch: int | None, stop: StopRequest, exactly: bool) -> str | None:
-        if stop.signal is not None:
+    def reason_to_stop(
+        self, last_epoch: int | None, exactly: bool = False, stop: StopRequest | None = None
+    ) -> str | None:
+        """Why training ends here, as a phrase; None while it goes on.
+
+        Args:
+            last_epoch: The epoch with which it ends, or None.
+            exactly: Whether only that counts, and not what was learned.
+            stop: Which signals arrived.
+        """
+        if stop is not None and stop.signal is not None:
             return f"interrupted by {signal.Signals(stop.signal).name}"
+        if self._metrics:
+            return None  # an epoch that began is completed
         if self._solved_by is not None and not exactly:
             return f"solved: mean evaluation return {self._solved_by:.1f} >= {self.built.reward_threshold:g}"
         if last_epoch is not None and self.epoch >= last_epoch:
@@ -173,9 +206,11 @@ class TrainingLoop:
         return None
 
     def _finish(self, reason: str, stop: StopRequest) -> RunSummary:
-        """Saves the last policy, and evaluates the best one on episodes that did not select it."""
+        """Saves the last policy and state, and evaluates the best policy on episodes that did not select it."""
         policy = self.built.policy
-        self._last = weights_of(policy, self.built.kernel.critic)
+        _check_finite(self.built.kernel)
+        state = self.state_dict()
+        self._last = state["weights"]
         self.directory.write_weights(FINAL, self._last)
         if self._best is None:
             self.directory.write_weights(BEST, self._last)
@@ -184,11 +219,98 @@ class TrainingLoop:
         final = None
         if stop.signal is None:
             final = self._report([self._evaluate("final_eval", self.config.evaluation.n_episodes)], None)
+            self.stop_reason = reason
+        self._save({**state, **self._records()})
         return RunSummary(reason, final, self.best_reward, self.best_epoch, self.directory.path, stop.signal)
+
+    def save(self) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            NonFiniteError: If weights are not finite; the checkpoint before stays the newest.
+            StorageError: If the disk does not take it.
+        """
+        _check_finite(self.built.kernel)
+        self._save(self.state_dict())
+
+    def _save(self, state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint of this state."""
+        trainer = self.built.trainer
+        summary = {
+            "epoch": self.epoch, "updates": trainer.updates, "env_steps": trainer.env_steps,
+            "best_reward": self.best_reward, "stop_reason": self.stop_reason,
+        }  # fmt: skip
+        self._checkpointer.save(state, summary)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, as tensors, arrays and JSON values."""
+        trainer = self.built.trainer
+        return {
+            "weights": weights_of(self.built.policy, self.built.kernel.critic),
+            "best": self._best,
+            "trainer": trainer.state_dict(),
+            "envs": self.built.workspace.state_dict(),
+            "episodes": [batch.state_dict() for batch in trainer.episodes],
+            "metrics": self._metrics,
+            **self._records(),
+        }
+
+    def _records(self) -> dict[str, Any]:
+        """Counters, and where callbacks stand."""
+        return {
+            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "totals": {stage: [totals.env_steps, totals.episodes] for stage, totals in self._totals.items()},
+            "callbacks": {key: callback.state_dict() for key, callback in self.built.callbacks.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned, but for callbacks; the policy gets its best weights.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: If it is not the state of such a run.
+            NonFiniteError: If its weights are not finite.
+        """
+        trainer, self._last, self._best = self.built.trainer, dict(state["weights"]), state["best"]
+        for weights in (self._best, self._last):
+            if weights is not None:
+                self._load(weights)
+                _check_finite(self.built.kernel)
+        trainer.load_state_dict(state["trainer"])
+        _check_finite(self.built.kernel)
+        trainer.episodes = [EpisodeBatch.from_state(batch) for batch in state["episodes"]]
+        self.built.workspace.load_state_dict(state["envs"])
+        self._metrics = [{str(k): float(v) for k, v in metrics.items()} for metrics in state["metrics"]]
+        for name, convert in COUNTERS.items():
+            value = state["counters"][name]
+            setattr(self, name, None if value is None else convert(value))
+        for stage, totals in self._totals.items():
+            totals.env_steps, totals.episodes = (int(count) for count in state["totals"][stage])
+        self._load(self._best or self._last)
+
+    def keep_best(self) -> None:
+        """Writes the best weights; what a killed run wrote after its last checkpoint is replaced."""
+        if self._best is not None:
+            self.directory.write_weights(BEST, self._best)
+
+    def _take_up_last(self) -> None:
+        """Training goes on from the last weights, not from the best."""
+        if self._last is not None:
+            self._load(self._last)
+        self._last, self.stop_reason = None, None
+
+
+COUNTERS: dict[str, Callable[[Any], Any]] = {
+    "epoch": int, "best_reward": float, "best_epoch": int, "stop_reason": str, "_evaluated_epoch": int,
+    "_waiting_since": int, "_solved_by": float, "train_s": float, "evaluation_s": float, "_wall_s": float,
+}  # fmt: skip
+"""Attributes of a loop that are plain values, and their types."""
 
 
 def _check_finite(kernel: Kernel) -> None:
-    critic = () if kernel.critic is None else kernel.critic.named_parameters(prefix="critic")
-    for name, value in (*kernel.policy.named_parameters(), *critic):
-        if not torch.isfinite(value).all():
-            raise NonFiniteError(f"the weights {name!r} are no longer finite. Try a smaller algorithm.lr.")
+    """Checks all weights, and that no statistic is NaN; bounds of what was never observed are infinite."""
+    modules = {"": kernel.policy, **({} if kernel.critic is None else {"critic": kernel.critic})}
+    for prefix, module in modules.items():
+        bad = [name for name, value in module.named_parameters(prefix) if not torch.isfinite(value).all()]
+        bad += [name for name, value in module.named_buffers(prefix) if torch.isnan(value).any()]
+        if bad:
+            raise NonFiniteError(f"the weights {bad[0]!r} are no longer finite. Try a smaller algorithm.lr.")

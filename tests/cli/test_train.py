@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 FILES = {
+    "checkpoints",
     "command.txt",
     "config.yaml",
     "environment.json",
@@ -30,6 +31,7 @@ FILES = {
     "metrics.jsonl",
     "networks",
     "overrides.txt",
+    "run.lock",
     "state_dict.pt",
 }
 
@@ -234,7 +236,9 @@ def test_a_secret_of_the_environment_appears_nowhere(workdir: Path, monkeypatch:
     monkeypatch.setenv("MY_SECRET", "reset_hunter2")
     out = train("--plugin", str(SCRIPTED), "env=dial", "env.fail_in=${oc.env:MY_SECRET}")
     files = [path for path in (workdir / "run").rglob("*") if path.is_file()]
-    assert len(files) == len(FILES) + 2  # the event file, and two pictures in networks/
+    checkpoints = [path for path in files if path.parent.parent.name == "checkpoints"]
+    assert len(checkpoints) == 2 * 3
+    assert len(files) == len(FILES) + 1 + len(checkpoints)  # the event file, and two pictures in networks/
     assert not [file.name for file in files if b"hunter2" in file.read_bytes()]
     assert "hunter2" not in out
     assert "${oc.env:MY_SECRET}" in out

@@ -12,7 +12,8 @@ import torch
 
 from maze_core.errors import NothingUsableError, StorageError, UserError
 from maze_core.runs import run_directory
-from maze_core.runs.run_directory import RunDirectory, environment, read_weights
+from maze_core.runs.run_directory import RunDirectory, environment
+from maze_core.runs.weights import read_weights
 
 pytestmark = pytest.mark.usefixtures("workdir")
 

@@ -16,6 +16,7 @@ from support.projects import scripted, write_component
 from maze_core.api import RunContext
 from maze_core.errors import EnvFaultError, NonFiniteError, UserError
 from maze_core.protocols import EpochReport, RunSummary
+from maze_core.runs.checkpoints import CheckpointStore
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -40,6 +41,12 @@ def run(script: list[float], **overrides: Any) -> tuple[RunSummary, list[EpochRe
 def bias(file: Path) -> float:
     """The action that saved weights choose in env `dial`."""
     return next(float(value) for name, value in torch.load(file, weights_only=True).items() if name.endswith("bias"))
+
+
+def newest(summary: RunSummary) -> dict[str, Any]:
+    """What the newest checkpoint of a run says about itself."""
+    store = CheckpointStore(summary.directory / "checkpoints")
+    return store.verify(store.numbers()[-1])["summary"]  # type: ignore[no-any-return]
 
 
 def evaluated(reports: list[EpochReport]) -> list[int]:
@@ -125,8 +132,19 @@ def test_an_interrupt_before_the_first_evaluation_keeps_the_last_weights() -> No
 
 
 def test_an_interrupt_does_not_wait_for_the_end_of_the_epoch() -> None:
-    _, reports = run([1], algorithm__interrupt_at=2, algorithm__epoch_length=1000)
-    assert reports[-1].update == 2
+    summary, reports = run([1], algorithm__interrupt_at=2, algorithm__epoch_length=1000)
+    assert reports == []  # an epoch is told when it is complete
+    assert newest(summary)["updates"] == 2
+
+
+def test_an_interrupted_epoch_is_completed_by_the_next_call() -> None:
+    options = {"algorithm.interrupt_at": 3, "algorithm.epoch_length": 2, "runner.n_epochs": 2}
+    with scripted([1, 2, 3, 4], callbacks=["record"], overrides=options) as context:
+        assert context.train().signal == signal.SIGINT
+        assert context.train().stop_reason == "2 epochs done"
+        reports = [event for name, event in recorded(context) if name == "epoch_end"]
+    assert [(report.epoch, report.update) for report in reports] == [(0, 2), (1, 4), (1, 4)]
+    assert [report.stages[0].values["TrainerEvents/value/mean"] for report in reports[:2]] == [1.5, 3.5]
 
 
 def test_a_run_in_a_thread_leaves_signals_alone() -> None:

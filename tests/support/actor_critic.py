@@ -88,11 +88,11 @@ def copied(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def leaves(state: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """What a state holds, by path; tensors as lists."""
+    """What a state holds, by path; tensors and arrays as lists."""
     found: dict[str, Any] = {}
     for key, value in state.items():
         if isinstance(value, dict):
             found |= leaves(value, f"{path}{key}/")
         else:
-            found[f"{path}{key}"] = value.tolist() if torch.is_tensor(value) else value
+            found[f"{path}{key}"] = value.tolist() if hasattr(value, "tolist") else value
     return found

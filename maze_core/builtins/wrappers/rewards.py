@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,14 @@ class VectorReturnNormalization(_VectorReward):
         """Forgets the returns of the episodes before."""
         self._returns[mask] = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned over all episodes."""
+        return _state_of(self._moments)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self._moments = _moments_of(state)
+
     def changed(self, reward: NDArray[Any], closes: NDArray[np.bool_]) -> NDArray[Any]:
         """The normalised rewards; the returns up to these env steps are learned from first."""
         self._returns = np.where(closes, self._returns * self.config.gamma + reward, self._returns)
@@ -170,12 +180,28 @@ class ReturnNormalization(_Reward):
         self._return = 0.0
         return super().reset(seed=seed, options=options)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned over all episodes."""
+        return _state_of(self._moments)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self._moments = _moments_of(state)
+
     def changed(self, reward: float) -> float:
         """The normalised reward; the return up to this env step is learned from first."""
         self._return = self._return * self.config.gamma + reward
         seen = Moments.of(np.array([self._return]))
         self._moments = seen if self._moments is None else self._moments.merged(seen)
         return float(_normalised(np.array([reward]), self._moments, self.config.clip)[0])
+
+
+def _state_of(moments: Moments | None) -> dict[str, Any]:
+    return {} if moments is None else dataclasses.asdict(moments)
+
+
+def _moments_of(state: Mapping[str, Any]) -> Moments | None:
+    return Moments(**state) if state else None
 
 
 def _normalised(reward: NDArray[Any], moments: Moments | None, clip: float | None) -> NDArray[Any]:

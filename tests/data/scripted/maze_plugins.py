@@ -137,10 +137,10 @@ def make_trainer(config, job):
             return {"value": value}
 
         def state_dict(self):
-            return {}
+            return {"env_steps": self.env_steps, "updates": self.updates}
 
         def load_state_dict(self, state):
-            pass
+            self.env_steps, self.updates = state["env_steps"], state["updates"]
 
     return Scripted()
 

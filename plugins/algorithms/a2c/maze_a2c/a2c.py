@@ -98,5 +98,5 @@ class A2CTrainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned."""
         self.optimizer.load_state_dict(state)
-        self.updates, self.horizon = state["updates"], state["horizon"]
+        self.updates, self.horizon = int(state["updates"]), state["horizon"]
         self.collector.load_state_dict(state["collector"])

@@ -202,8 +202,15 @@ class ESTrainer:
         return {**tensors, "generation": self.state.generation, "env_steps": self.env_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned."""
+        """Takes over what `state_dict` returned.
+
+        Raises:
+            ValueError: If it is that of another network.
+        """
         arrays = {name: state[name].numpy().copy() for name in ("mean", "first_moment", "second_moment")}
-        self.state = ESState(**arrays, generation=state["generation"])
-        self.env_steps = state["env_steps"]
+        for name, array in arrays.items():
+            if array.shape != self.state.mean.shape or not np.isfinite(array).all():
+                raise ValueError(f"{name} is not that of {len(self.state.mean)} weights")
+        self.state = ESState(**arrays, generation=int(state["generation"]))
+        self.env_steps = int(state["env_steps"])
         set_vector(self.policy, torch.from_numpy(self.state.mean))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,50 @@ class SeededCartPoleVectorEnv(CartPoleVectorEnv):
             self._idle |= ended
             self._any_idle = True
         return self.state.T.astype(np.float32), reward, terminated, truncated, {}
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that the running episodes depend on.
+
+        Returns:
+            ``state`` [4, B] (position, velocity, angle, angular velocity), ``steps`` of the episodes
+            so far [B], and ``idle`` [B].
+        """
+        return {"state": self.state.copy(), "steps": self.steps.copy(), "idle": self._idle.copy()}
+
+    def set_state(self, state: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Goes on with the episodes of a `get_state`, bit for bit.
+
+        Args:
+            state: What `get_state` returned, of as many copies as here.
+
+        Returns:
+            Observations of all copies [B, 4], and which of them go on where they were [B]: all.
+
+        Raises:
+            ValueError: If it is not a state of this env; nothing has changed then.
+        """
+        given = self._checked(state)
+        self.state[:], self.steps[:], self._idle[:] = given["state"], given["steps"], given["idle"]
+        self._any_idle = bool(self._idle.any())
+        return self.state.T.astype(np.float32), np.ones(self.num_envs, bool)
+
+    def _checked(self, state: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        own = self.get_state()
+        if set(state) != set(own):
+            raise ValueError(f"a state of CartPole has {', '.join(own)}, and there are {', '.join(state) or 'none'}")
+        given = {name: np.asarray(state[name]) for name in own}
+        for name, expected in own.items():
+            array = given[name]
+            if array.shape != expected.shape or array.dtype != expected.dtype:
+                raise ValueError(
+                    f"{name} of {self.num_envs} copies is {expected.dtype} {expected.shape}, "
+                    f"and there is {array.dtype} {array.shape}"
+                )
+        if not np.isfinite(given["state"]).all():
+            raise ValueError("state has values that are not finite")
+        if ((given["steps"] < 0) | (given["steps"] > self.max_episode_steps)).any():
+            raise ValueError(f"steps must be from 0 to {self.max_episode_steps}, and there are {given['steps']}")
+        return given
 
     def _move(self, force: NDArray[np.float64]) -> None:
         """One step of Euler's method; the order of operations is that of the scalar env, for the same bits."""

@@ -16,5 +16,9 @@ class GymEnvConfig:
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Further arguments of `gymnasium.make`, such as ``env.kwargs.continuous=true`` for LunarLander-v3."""
 
+    rebuild_each_episode: bool | None = None
+    """Whether the env is constructed anew for every episode, which then depends on its seed and
+    actions only; null does so for the envs that are known to need it, such as BipedalWalker-v3."""
+
     def __post_init__(self) -> None:
         require(self, "name", bool(self.name.strip()), "the id of a Gymnasium env, such as CartPole-v1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -12,12 +14,23 @@ from gymnasium import error
 from gymnasium.envs import registration
 from gymnasium.vector import VectorEnv
 
-from maze_core import EnvFaultError, UserError, did_you_mean
+from maze_core import EnvFaultError, MazeError, UserError, did_you_mean
 from maze_gym_env.cartpole import CARTPOLE_ENTRY_POINT, SeededCartPoleVectorEnv
 from maze_gym_env.config import GymEnvConfig
+from maze_gym_env.hidden_values import hide_in_chain, hide_values
+from maze_gym_env.rebuild import RebuiltEnv, leaks
 
 NAMESPACES = {"ALE": 'pip install "gymnasium[atari]" and add --plugin ale_py'}
 """How to get the envs of namespaces that other packages register."""
+
+GYM_BRIDGES = frozenset({"GymV21Environment", "GymV26Environment"})
+"""Envs that hand their arguments on to the ``make`` of old Gym."""
+
+PLAIN_NAME = re.compile(r"[\w.:/-]+")
+"""A name with nothing in it that a shell would run, so that a hint may repeat it."""
+
+IMPORTABLE = re.compile(r"\s*[^\W\d][\w.]*:")
+"""What `gymnasium.make` would take for ``<module>:<id>``."""
 
 
 def resolve(config: GymEnvConfig) -> list[str]:
@@ -77,30 +90,88 @@ def _unknown_id(namespace: str | None, name: str, requested: str, successor: str
     )
 
 
+def refuse_foreign(config: GymEnvConfig) -> None:
+    """Refuses a configuration that somebody else may have written if it could import code of their choice.
+
+    A module before the id is imported; the envs of old Gym import what their arguments name. Of envs that
+    other packages register nobody knows what they do with an argument of the form ``<module>:<name>``;
+    Gymnasium's own import nothing.
+
+    Raises:
+        UserError: If it could; naming the env on the own command line is how a user vouches for it.
+    """
+    if not PLAIN_NAME.fullmatch(config.name):
+        raise UserError(f"{config.name!r} is no Gymnasium id; one looks like CartPole-v1 or ALE/Pong-v5.")
+    namespace, name, _ = _parse(config.name)
+    keys = list(_importable(config.kwargs, "env.kwargs"))
+    if ":" in config.name:
+        danger = f"imports the module {config.name.rpartition(':')[0]!r}"
+    elif name in GYM_BRIDGES:
+        danger = "can import what its env.kwargs name"
+    elif keys and not _is_of_gymnasium(namespace, name):
+        danger = f"may import what its {keys[0]!r} names"
+    else:
+        return
+    raise UserError(
+        f"env.name={config.name} {danger}, which the configuration of a run may not decide; "
+        f"if you trust it, name it on your own command line: env.name={config.name}"
+    )
+
+
+def _is_of_gymnasium(namespace: str | None, name: str) -> bool:
+    """True for an env whose class is Gymnasium's own."""
+    specs = [spec for spec in registration.registry.values() if (spec.namespace, spec.name) == (namespace, name)]
+    points = [spec.entry_point for spec in specs]
+    return bool(points) and all(isinstance(point, str) and point.startswith("gymnasium.envs.") for point in points)
+
+
+def _importable(value: Any, key: str) -> Iterator[str]:
+    """Dotted keys at or below which there is a text of the form ``<module>:<name>``."""
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            yield from _importable(name, key)
+            yield from _importable(entry, f"{key}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for index, entry in enumerate(value):
+            yield from _importable(entry, f"{key}.{index}")
+    elif isinstance(value, str) and IMPORTABLE.match(value):
+        yield key
+
+
 def make_env(config: GymEnvConfig) -> gymnasium.Env[Any, Any]:
-    """Builds one env.
+    """Builds one env, which builds itself anew for each episode where it is told to or known to need it.
 
     Raises:
         UserError: If a package is missing, or the env does not take an argument.
         EnvFaultError: If its constructor raises anything else.
     """
+    env = _constructed(config)
+    rebuild = leaks(env) if config.rebuild_each_episode is None else config.rebuild_each_episode
+    return RebuiltEnv(env, partial(_constructed, config)) if rebuild else env
+
+
+def _constructed(config: GymEnvConfig) -> gymnasium.Env[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `resolve` has told what they would tell
             return gymnasium.make(config.name, disable_env_checker=True, **config.kwargs)
-    except error.DependencyNotInstalled as problem:
-        raise UserError(_missing_package(config.name, str(problem))) from problem
-    except (ImportError, error.Error) as problem:
-        raise UserError(f"env {config.name!r} cannot be used: {' '.join(str(problem).split())}") from problem
-    except TypeError as problem:
-        if "argument" in str(problem):
-            reason = str(problem).partition(" was raised")[0].partition(") ")[2]
-            raise UserError(f"env {config.name!r} does not take env.kwargs={config.kwargs}: {reason}.") from problem
-        raise
     except Exception as problem:
-        raise EnvFaultError(
-            f"env {config.name!r} raised {type(problem).__name__} in its constructor: {problem}"
-        ) from problem
+        raise _explained(problem, config) from hide_in_chain(problem, config.kwargs)
+
+
+def _explained(problem: Exception, config: GymEnvConfig) -> MazeError:
+    """What a user is told when an env cannot be constructed; of its arguments, the keys only."""
+    text = str(problem).partition(" was raised from the environment creator")[0]  # Gymnasium adds all arguments
+    reason = hide_values(text, config.kwargs)
+    if isinstance(problem, error.DependencyNotInstalled):
+        return UserError(_missing_package(config.name, reason))
+    if isinstance(problem, (ImportError, error.Error)):
+        return UserError(f"env {config.name!r} cannot be used: {' '.join(reason.split())}")
+    if isinstance(problem, TypeError) and "argument" in text:
+        keys = ", ".join(map(str, config.kwargs)) or "none"
+        why = reason.partition(") ")[2] or reason
+        return UserError(f"env {config.name!r} does not take env.kwargs ({keys}): {why}.")
+    return EnvFaultError(f"env {config.name!r} raised {type(problem).__name__} in its constructor: {reason}")
 
 
 def _missing_package(env_id: str, message: str) -> str:
@@ -114,7 +185,8 @@ def make_native_vector_env(config: GymEnvConfig, num_envs: int) -> VectorEnv[Any
     """Builds the form that computes all copies at once, for the ids that have one.
 
     Only forms that take one seed per env and equal the scalar env bit for bit are used; of
-    Gymnasium's own that is CartPole, by the subclass here.
+    Gymnasium's own that is CartPole, by the subclass here. It carries nothing from one episode into the
+    next, so that ``rebuild_each_episode`` changes nothing.
     """
     spec = registration.registry.get(config.name)
     if spec is None or spec.entry_point != CARTPOLE_ENTRY_POINT or spec.additional_wrappers:

@@ -183,3 +183,102 @@ def test_a_variant_of_cartpole_plays_as_it_was_registered(registration):
             np.testing.assert_array_equal(one, other)
     finally:
         del gymnasium.registry["MazeTest/CartPole-v0"]
+
+
+# State
+
+
+def under_way(count=8, steps=60):
+    """An env in the middle of episodes of different ages, one of which has ended and one never began."""
+    env = native(count, max_episode_steps=90)
+    reset_envs(env, np.arange(count - 1), list(range(count - 1)))
+    generator = np.random.default_rng(1)
+    for step in range(steps):
+        ended = np.flatnonzero(np.logical_or(*env.step(generator.integers(2, size=count))[2:4]))
+        if len(ended) and step < steps - 20:
+            reset_envs(env, ended, [100 * step + int(row) for row in ended])
+    return env
+
+
+def continued(env, steps=120):
+    """All that comes after, with a reset in between."""
+    generator, trace = np.random.default_rng(2), []
+    for step in range(steps):
+        trace += [np.array(part) for part in env.step(generator.integers(2, size=env.num_envs))[:4]]
+        if step % 40 == 20:
+            trace.append(reset_envs(env, np.array([0, 3]), [step, step + 1]).copy())
+    return trace
+
+
+def test_a_fresh_env_with_the_state_of_another_goes_on_bit_for_bit():
+    env = under_way()
+    state = env.get_state()
+    assert 0 < state["idle"].sum() < env.num_envs
+    assert len(np.unique(state["steps"])) > 2
+    fresh = native(env.num_envs, max_episode_steps=90)
+    observation, restored = fresh.set_state(state)
+    np.testing.assert_array_equal(observation, env.state.T.astype(np.float32))
+    assert (observation.dtype, observation.shape) == (np.float32, (8, 4))
+    assert (restored.dtype, restored.tolist()) == (bool, [True] * 8)
+    for one, other in zip(continued(env), continued(fresh), strict=True):
+        assert one.dtype == other.dtype
+        assert one.tobytes() == other.tobytes()
+
+
+def test_the_observation_of_a_state_is_that_of_the_last_step():
+    env = native(2)
+    env.reset(seed=[1, 2])
+    observation = env.step(ones(2))[0]
+    np.testing.assert_array_equal(native(2).set_state(env.get_state())[0], observation)
+
+
+def test_a_state_is_a_copy_in_both_directions():
+    env = under_way()
+    state = env.get_state()
+    before = {name: array.copy() for name, array in state.items()}
+    fresh = native(8, max_episode_steps=90)
+    fresh.set_state(state)
+    continued(env)
+    continued(fresh)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_used_env_forgets_its_own_episodes():
+    env, other = under_way(), native(8, max_episode_steps=90)
+    other.reset(seed=list(range(8)))
+    env.set_state(other.get_state())
+    for one, two in zip(continued(env), continued(other), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"state": np.zeros((4, 3))}, "state of 2 copies"),
+        ({"state": np.zeros((2, 4))}, "state of 2 copies"),
+        ({"state": np.zeros((4, 2), np.float32)}, "float32"),
+        ({"state": np.full((4, 2), np.nan)}, "not finite"),
+        ({"state": np.full((4, 2), np.inf)}, "not finite"),
+        ({"steps": np.zeros(3, np.int32)}, "steps of 2 copies"),
+        ({"steps": np.zeros(2)}, "float64"),
+        ({"steps": np.array([0, -1], np.int32)}, "from 0 to 500"),
+        ({"steps": np.array([0, 501], np.int32)}, "from 0 to 500"),
+        ({"idle": np.zeros(2)}, "idle of 2 copies"),
+        ({"idle": np.zeros((2, 1), bool)}, "idle of 2 copies"),
+        ({"more": np.zeros(2)}, "has state, steps, idle"),
+    ],
+)
+def test_what_is_no_state_of_this_env_is_refused_and_changes_nothing(changes, message):
+    env = native(2)
+    env.reset(seed=[1, 2])
+    before = env.get_state()
+    with pytest.raises(ValueError, match=message):
+        env.set_state({**before, **changes})
+    for name, array in env.get_state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_state_without_one_of_its_parts_is_refused():
+    with pytest.raises(ValueError, match="there are state, steps"):
+        native(2).set_state({name: array for name, array in native(2).get_state().items() if name != "idle"})

@@ -1,0 +1,276 @@
+"""Reads the configuration of a run directory: data of a stranger, of which nothing is executed.
+
+It is parsed with limits and without aliases and tags; what it names must be registered, and every key
+must be a field of what it names. Interpolations are refused, but for variables of the environment that
+the user allowed by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from maze_core.config.compose import Composition
+from maze_core.config.configured import Configured, apply_item, is_typed, typed
+from maze_core.config.overrides import Item
+from maze_core.errors import ConfigError, NothingUsableError, UserError
+from maze_core.registry import GROUPS, LIST_GROUPS, Registry, kind_of
+from maze_core.run_config import CHANGEABLE, TrainingConfig
+from maze_core.specs import Spec, resolve_build
+
+MAX_BYTES, MAX_EVENTS, MAX_DEPTH = 2**18, 20_000, 30
+VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(,[^${}]*)?\}")
+COMPONENTS = "components"
+
+
+class ForeignConfigError(NothingUsableError):
+    """A configuration that was read is none, or asks for what such a file may not."""
+
+
+def parse_config(content: bytes, name: str) -> dict[str, Any]:
+    """Parses YAML that holds nothing but mappings, lists and plain values.
+
+    Args:
+        content: The text.
+        name: What an error calls it.
+
+    Raises:
+        ForeignConfigError: If it is too large or too deep, has aliases or tags, or is no mapping.
+    """
+
+    def refuse(reason: object) -> ForeignConfigError:
+        return ForeignConfigError(f"{name} is not used: {' '.join(str(reason).split())}.")
+
+    if len(content) > MAX_BYTES:
+        raise refuse(f"it has more than {MAX_BYTES} bytes")
+    try:
+        depth = 0
+        for number, event in enumerate(yaml.parse(content, yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise refuse("it has an alias")
+            if tag := getattr(event, "tag", None):
+                raise refuse(f"it has the tag {tag!r}")
+            if depth > MAX_DEPTH or number > MAX_EVENTS:
+                raise refuse("it is nested too deep" if depth > MAX_DEPTH else "it has too many values")
+        data = yaml.load(content, yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise refuse(f"it is no YAML: {str(error)[:200]}") from None
+    if not isinstance(data, dict):
+        raise refuse("it holds no configuration")
+    for path, value in _flat(data):
+        if not isinstance(value, (str, int, float, bool, type(None))):
+            raise refuse(f"{path} is a {type(value).__name__}")
+    return data
+
+
+def _flat(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """All values of nested mappings and lists, by dotted path; an empty one is its own value ''."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+            if not isinstance(key, str):
+                yield f"the key {path}.{key}", [key]
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _flat(value, f"{path}.{index}")
+    else:
+        yield path, data
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys whose values differ, with both values."""
+    old, new = dict(_flat(dict(before))), dict(_flat(dict(now)))
+    return [
+        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key, "absent") != new.get(key, "absent")
+    ]
+
+
+def configure_stored(
+    registry: Registry, data: Mapping[str, Any], name: str, items: Sequence[Item] = (), variables: Sequence[str] = ()
+) -> Configured:
+    """Makes typed objects of a recorded configuration.
+
+    Args:
+        registry: All specs.
+        data: What `parse_config` read.
+        name: What an error calls it.
+        items: Overrides of the user; only what may change when a run goes on.
+        variables: Names of environment variables that it may use.
+
+    Raises:
+        ForeignConfigError: If it names what is not registered, or asks for what such a file may not.
+        UserError: If an override would make it another run.
+        ConfigError: If a value is not allowed.
+    """
+    _check_values(data, name, variables)
+    named = data.get(COMPONENTS)
+    if not isinstance(named, dict) or not all(isinstance(spec, str) for spec in named.values()):
+        raise ForeignConfigError(f"{name} is not used: it does not say what it configures ({COMPONENTS}).")
+    reader = _Reader(registry, named, name)
+    cfg = OmegaConf.structured(TrainingConfig)
+    known = {field.name for field in dataclasses.fields(TrainingConfig)}
+    for key, value in data.items():
+        if key not in (*known, COMPONENTS):
+            raise ForeignConfigError(f"{name} is not used: a configuration has no {key!r}.")
+        if key in known:
+            reader.set(cfg, key, key, value)
+    reader.check_all_used()
+    composition = Composition(cfg, reader.choices())
+    own = _apply_items(registry, composition, items, data)
+    config, components = typed(registry, composition)
+    for path, spec in reader.specs.items():
+        _check_foreign(spec, config, path, own)
+    return Configured(config, composition.cfg, composition.choices, components, [])
+
+
+def _check_values(data: Mapping[str, Any], name: str, variables: Sequence[str]) -> None:
+    missing: dict[str, None] = {}
+    for path, value in _flat(dict(data)):
+        if "_target_" in path.split("."):
+            raise ForeignConfigError(f"{name} is not used: {path} names code, which a configuration cannot.")
+        if isinstance(value, str) and "${" in value:
+            if "${" in VARIABLE.sub("", value):
+                raise ForeignConfigError(f"{name} is not used: {path} has the interpolation {value!r}.")
+            missing.update(dict.fromkeys(n for n, _ in VARIABLE.findall(value) if n not in variables))
+    if missing:
+        options = " ".join(f"--env {variable}" for variable in missing)
+        raise UserError(
+            f"{name} uses the environment variables {', '.join(missing)}. If this run may see them, add {options}."
+        )
+
+
+class _Reader:
+    """Puts recorded values into nodes of their own types.
+
+    Args:
+        registry: All specs.
+        named: Name of the spec behind each node, by path.
+        name: What an error calls the file.
+    """
+
+    def __init__(self, registry: Registry, named: Mapping[str, str], name: str) -> None:
+        self._registry, self._named, self._name = registry, named, name
+        self.specs: dict[str, Spec] = {}
+
+    def set(self, parent: DictConfig, key: str, path: str, value: Any) -> None:
+        """Sets one field: a component if its path names one, else a value of the field's type."""
+        try:
+            if path in self._named:
+                parent[key] = self._component(path, value)
+            elif isinstance(value, dict) and any(f"{path}.{sub}" in self._named for sub in value):
+                parent[key] = {}
+                for sub, content in value.items():
+                    self.set(parent[key], sub, f"{path}.{sub}", content)
+            elif isinstance(value, dict) and is_typed(parent._get_node(key)):
+                self._set_all(parent._get_node(key), path, value)
+            else:
+                OmegaConf.update(parent, key, value, merge=False)
+        except OmegaConfBaseException as error:
+            reason = str(error.msg or error).splitlines()[0]
+            raise ForeignConfigError(f"{self._name} is not used: {path}: {reason}.") from None
+
+    def _component(self, path: str, content: Any) -> DictConfig:
+        kind = kind_of(path)
+        if kind is None:
+            raise ForeignConfigError(f"{self._name} is not used: {path} is no component of a configuration.")
+        spec = self.specs[path] = self._registry.get(kind, self._named[path])
+        node: DictConfig = OmegaConf.structured(spec.config)
+        self._set_all(node, path, content if isinstance(content, dict) else {})
+        return node
+
+    def _set_all(self, node: Any, path: str, content: Mapping[str, Any]) -> None:
+        """Sets fields of a node with a type."""
+        for key, value in content.items():
+            if key not in node:
+                known = ", ".join(str(field) for field in node)
+                raise ForeignConfigError(f"{self._name} is not used: {path} has no {key!r}. Known: {known}.")
+            self.set(node, key, f"{path}.{key}", value)
+
+    def check_all_used(self) -> None:
+        """Every component that is named must have its place."""
+        unused = [path for path in self._named if path not in self.specs]
+        if unused:
+            raise ForeignConfigError(f"{self._name} is not used: there is no {unused[0]!r} that is configured.")
+
+    def choices(self) -> dict[str, Any]:
+        """The option of each group."""
+        chosen: dict[str, Any] = {group: [] if group in LIST_GROUPS else None for group in GROUPS}
+        for path, spec in self.specs.items():
+            group, *rest = path.split(".")
+            if group in LIST_GROUPS:
+                chosen[group].append(spec.name)
+            elif not rest:
+                chosen[group] = spec.name
+        return chosen
+
+
+def _apply_items(
+    registry: Registry, composition: Composition, items: Sequence[Item], data: Mapping[str, Any]
+) -> set[str]:
+    """Applies what may change, refuses what may not, and returns the keys that the user named."""
+    refused = []
+    for item in items:
+        if item.key == "callbacks" and item.operation != "delete":
+            _choose_callbacks(registry, composition, item)
+        elif any(item.key == key or item.key.startswith(f"{key}.") for key in CHANGEABLE):
+            apply_item(composition, item)
+        elif item.operation == "delete" or not _is_as_recorded(composition, item, data):
+            refused.append(item.text)
+    if refused:
+        raise UserError(
+            f"a run that goes on cannot change {', '.join(refused)}: it would be another run.\n"
+            f"What may change: {', '.join(CHANGEABLE)}.\n"
+            "To start another run from these weights: maze train input_dir=<run> and what is to differ."
+        )
+    return {item.key for item in items}
+
+
+def _choose_callbacks(registry: Registry, composition: Composition, item: Item) -> None:
+    names = item.value if isinstance(item.value, list) else [] if item.value is None else [item.value]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"{item.text}: callbacks= takes names of callbacks. See: maze list callbacks")
+    node = composition.cfg["callbacks"]
+    kept = dict(node.items_ex(resolve=False))
+    chosen = [*kept, *names] if item.operation == "add" else names
+    composition.cfg["callbacks"] = {}
+    for name in dict.fromkeys(chosen):
+        spec = registry.get("callback", name.rpartition("_")[0] if name in kept and name[-1].isdigit() else name)
+        composition.cfg["callbacks"][name] = kept.get(name, OmegaConf.structured(spec.config))
+
+
+def _is_as_recorded(composition: Composition, item: Item, data: Mapping[str, Any]) -> bool:
+    if item.key in GROUPS:
+        chosen = composition.choices[item.key]
+        return bool(item.value == chosen or [item.value] == chosen)
+    if item.key == "run_dir":
+        return False
+    value: Any = data
+    for part in item.key.split("."):
+        if not isinstance(value, (dict, list)):
+            return False
+        try:
+            value = value[part] if isinstance(value, dict) else value[int(part)]
+        except (KeyError, IndexError, ValueError):
+            raise ConfigError(f"{item.text}: the configuration of this run has no {item.key!r}.") from None
+    return bool(value == item.value)
+
+
+def _check_foreign(spec: Spec, config: TrainingConfig, path: str, own: set[str]) -> None:
+    """Lets a component refuse values that would import or execute something, unless the user named them."""
+    if spec.check_foreign is None:
+        return
+    value: Any = config
+    for part in path.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    defaults = spec.config()
+    trusted = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(value) if f"{path}.{f.name}" in own}
+    resolve_build(spec.check_foreign)(dataclasses.replace(value, **trusted))

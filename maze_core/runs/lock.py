@@ -1,0 +1,106 @@
+"""One process at a time writes to a run directory."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from maze_core.errors import StorageError, UserError
+from maze_core.runs.files import UnreadableError, printable, read_json, reason_of
+
+LOCK = "run.lock"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who writes to a run directory.
+
+    Args:
+        host: Name of the machine.
+        pid: Process there.
+        since: When it began, as text.
+    """
+
+    host: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+
+class RunLock:
+    """The lock of a run directory, held until it is released or the process ends, however it ends.
+
+    Args:
+        directory: The run directory.
+
+    Raises:
+        UserError: If another process holds it.
+        StorageError: If it cannot be taken.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / LOCK
+        self._file: IO[bytes] | None = None
+        try:
+            file = _opened(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be locked: {reason_of(error)}.") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if not isinstance(error, BlockingIOError):
+                raise StorageError(f"{path} cannot be locked: {reason_of(error)}.") from None
+            who = holder(directory) or "another process"
+            raise UserError(f"{directory} is in use by {who}; one process at a time can go on with a run.") from None
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        file.truncate(0)
+        file.write((json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now}) + "\n").encode())
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Lets others have it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process is writing to a run directory; what a killed one left does not count."""
+    try:
+        with _opened(directory / LOCK, os.O_RDONLY) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def holder(directory: Path) -> Holder | None:
+    """Who wrote to a run directory last, or is doing so; None if that is not known."""
+    try:
+        content = read_json(directory / LOCK, 4096)
+        return Holder(printable(str(content["host"])), int(content["pid"]), printable(str(content["since"])))
+    except (UnreadableError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _opened(path: Path, flags: int) -> IO[bytes]:
+    """A plain file, never what a link points to."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path.name} is no file")
+    return os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb")

@@ -1,0 +1,155 @@
+"""A run directory seen from outside: whoever made it, nothing in it is executed.
+
+Every command that opens a run directory does it here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maze_core.config import parse_config
+from maze_core.errors import NothingUsableError
+from maze_core.runs.checkpointer import CHECKPOINTS
+from maze_core.runs.checkpoints import CheckpointStore, DamagedError
+from maze_core.runs.files import printable, read_file, reason_of
+from maze_core.runs.lock import Holder, holder, is_locked
+
+CONFIG = "config.yaml"
+MAX_DEPTH, MAX_FOLDERS = 6, 100_000
+
+
+class StoredRun:
+    """A run directory that exists.
+
+    Args:
+        path: Where it is.
+
+    Raises:
+        NothingUsableError: If it is none, or has links, which could lead out of it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        if not self.path.is_dir():
+            raise NothingUsableError(f"{printable(str(path))} is no directory; name that of a run.")
+        if not is_run_directory(self.path):
+            raise NothingUsableError(f"{self.shown} is no run directory: it has no {CONFIG}. See: maze runs")
+        try:
+            links = [entry.name for entry in os.scandir(self.path) if entry.is_symlink()]
+        except OSError as error:
+            raise NothingUsableError(f"{self.shown} cannot be read: {reason_of(error)}.") from None
+        if links:
+            raise NothingUsableError(f"{self.shown} is not used: {printable(links[0])} in it is a link.")
+        self.checkpoints = CheckpointStore(self.path / CHECKPOINTS)
+
+    @property
+    def shown(self) -> str:
+        """Its path, to be printed."""
+        return printable(str(self.path))
+
+    def config(self) -> dict[str, Any]:
+        """The configuration that the run began with, as plain data.
+
+        Raises:
+            NothingUsableError: If it cannot be read, or is more than data.
+        """
+        return parse_config(read_file(self.path / CONFIG, 2**20), str(self.path / CONFIG))
+
+    def condition(self) -> Condition:
+        """How the run is doing."""
+        problems = []
+        summary: dict[str, Any] = {}
+        numbers = self.checkpoints.numbers()
+        for number in reversed(numbers):
+            try:
+                summary = self.checkpoints.verify(number)["summary"]
+                break
+            except DamagedError as damage:
+                problems.append(f"checkpoint {number:06d}: {damage}")
+        try:
+            self.config()
+        except NothingUsableError as error:
+            problems.append(str(error))
+        running = is_locked(self.path)
+        reason = summary.get("stop_reason")
+        usable = bool(summary) and not any(CONFIG in problem for problem in problems)
+        if reason is not None:
+            status = "finished"
+        elif running:
+            status = "running"
+        else:
+            status = "killed" if usable or not (numbers or problems) else "damaged"
+        if status == "finished" and not usable:
+            status = "damaged"
+        return Condition(status, _summary(summary), [printable(problem) for problem in problems],
+                         holder(self.path) if running else None, self._last_change())  # fmt: skip
+
+    def _last_change(self) -> float:
+        newest = 0.0
+        for folder in (self.path, self.checkpoints.directory):
+            try:
+                newest = max(
+                    newest,
+                    folder.lstat().st_mtime,
+                    *(e.stat(follow_symlinks=False).st_mtime for e in os.scandir(folder)),
+                )
+            except OSError:
+                continue
+        return max(time.time() - newest, 0.0)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a run is doing.
+
+    Args:
+        status: ``running``, ``finished``, ``killed`` or ``damaged``.
+        summary: What its newest intact checkpoint says: epoch, updates, env_steps, best_reward, stop_reason.
+        problems: What is damaged, in words.
+        holder: Who is running it.
+        age_s: Seconds since something in it changed.
+    """
+
+    status: str
+    summary: dict[str, Any]
+    problems: list[str]
+    holder: Holder | None
+    age_s: float
+
+
+def _summary(content: dict[str, Any]) -> dict[str, Any]:
+    """Only what is expected of a summary, and of the expected type."""
+    kinds = {"epoch": int, "updates": int, "env_steps": int, "best_reward": (int, float), "stop_reason": str}
+    found = {}
+    for name, kind in kinds.items():
+        value = content.get(name)
+        found[name] = value if isinstance(value, kind) and not isinstance(value, bool) else None  # type: ignore[arg-type]
+    if found["stop_reason"] is not None:
+        found["stop_reason"] = printable(found["stop_reason"])[:200]
+    return found
+
+
+def is_run_directory(path: Path) -> bool:
+    """Whether a directory is that of a run, intact or not."""
+    return os.path.lexists(path / CONFIG) or ((path / CHECKPOINTS).is_dir() and os.path.lexists(path / "run.lock"))
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """All run directories below a folder, itself included; links are not followed."""
+    waiting, seen = [(folder, 0)], 0
+    while waiting:
+        path, depth = waiting.pop()
+        seen += 1
+        if is_run_directory(path):
+            yield path
+        elif depth < MAX_DEPTH and seen < MAX_FOLDERS:
+            try:
+                inner = sorted((e.path for e in os.scandir(path) if e.is_dir(follow_symlinks=False)), reverse=True)
+            except OSError:
+                continue
+            waiting += [(Path(entry), depth + 1) for entry in inner]
