@@ -28,6 +28,7 @@ from maze_core.runs.evaluate import evaluate
 from maze_core.runs.launch import Asked, Run, one_thread, resume_run, start_run
 from maze_core.runs.stored_run import is_run_directory
 from maze_core.runs.threads import limited_threads
+from maze_core.runs.watchdog import watching
 from maze_core.runs.weights import read_weights
 from maze_core.stats import EpisodeTotals
 
@@ -192,7 +193,8 @@ class RunContext:
             raise UserError(
                 f"{self.run_dir} is finished: {self.finished}. Raise a limit to go on, such as runner.n_epochs."
             )
-        with self._threads():
+        timeout = self._configured.config.runner.step_timeout
+        with self._threads(), watching(built.workspace.in_process, timeout):
             self._run.begin()
             return self._run.loop.run(n_epochs)
 
@@ -305,6 +307,11 @@ class RunContext:
     def run_dir(self) -> Path | None:
         """The run directory; None before training."""
         return self._run.loop.directory.path if self._run is not None else None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `resume` could take up the run."""
+        return self._run is not None and bool(self._run.checkpoints.numbers())
 
     @property
     def training_seconds(self) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from maze_core.config import Configured
-from maze_core.enums import BoxDistribution
+from maze_core.enums import BoxDistribution, OnEnvError
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
 from maze_core.networks import build_networks, warm_start
@@ -22,7 +22,7 @@ from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import Policy
-from maze_core.rl.replay import KeepsState, ReplayedVectorEnv, learned_state, load_learned_state
+from maze_core.rl.replay import KeepsState, ReplayedVectorEnv, layers, learned_state, load_learned_state
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv
 from maze_core.run_config import PerActorConfig, TrainingConfig
@@ -74,6 +74,11 @@ class RunWorkspace:
             load_learned_state(env, learned)
         for entry in state["kept"]:
             load_learned_state(self.vector_env(entry["num_envs"], entry["training"]), entry["learned"])
+
+    def in_process(self) -> list[InProcessVectorEnv]:
+        """The vector envs that step scalar envs in this process."""
+        envs = (*self._vector_envs.values(), *self._trained_in)
+        return [layer for env in envs for layer in layers(env) if isinstance(layer, InProcessVectorEnv)]
 
     @property
     def n_not_repeated(self) -> int:
@@ -196,7 +201,8 @@ def env_factory(registry: Registry, config: TrainingConfig) -> EnvFactory:
         assert isinstance(wrapper_spec, WrapperSpec)
         if not wrapper_spec.in_policy:
             wrappers.append((wrapper_spec, wrapper))
-    return EnvFactory(spec, config.env, wrappers)
+    repeats = config.runner.on_env_error is OnEnvError.restart
+    return EnvFactory(spec, config.env, wrappers, repeats)
 
 
 def torch_device(name: str) -> torch.device:

@@ -40,6 +40,13 @@ class KernelChoice(Enum):
     autograd = "autograd"
 
 
+class OnEnvError(Enum):
+    """What happens when an env raises: the run fails, or the episode is repeated in a new env."""
+
+    fail = "fail"
+    restart = "restart"
+
+
 class OnCheckpointError(Enum):
     """What happens when a checkpoint cannot be written."""
 

@@ -28,10 +28,13 @@ class EnvFactory:
         spec: The env.
         config: Its options.
         wrappers: Wrappers with their options, the first innermost.
+        repeats: Whether an episode in which an env raises is repeated in a new env.
     """
 
-    def __init__(self, spec: EnvSpec, config: Any, wrappers: list[tuple[WrapperSpec, Any]]) -> None:
-        self.spec, self.config, self.wrappers = spec, config, wrappers
+    def __init__(
+        self, spec: EnvSpec, config: Any, wrappers: list[tuple[WrapperSpec, Any]], repeats: bool = False
+    ) -> None:
+        self.spec, self.config, self.wrappers, self._repeats = spec, config, wrappers, repeats
 
     def __call__(self, training: bool = True) -> gymnasium.Env[Any, Any]:
         """Builds one env.
@@ -78,7 +81,7 @@ class EnvFactory:
                 return check_vector_env(env, self.spec.name)
         last_scalar = max((i for i, (spec, _) in enumerate(wrappers, 1) if spec.build_vector is None), default=0)
         _refuse_separate_states(wrappers, last_scalar)
-        built: AnyVectorEnv = InProcessVectorEnv(lambda: self._scalar(wrappers[:last_scalar]), num_envs)
+        built: AnyVectorEnv = InProcessVectorEnv(lambda: self._scalar(wrappers[:last_scalar]), num_envs, self._repeats)
         for spec, config in wrappers[last_scalar:]:  # what they learn is then shared by all copies
             assert spec.build_vector is not None
             built = self._guarded(spec, spec.build_vector, built, config)

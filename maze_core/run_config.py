@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from maze_core.enums import KernelChoice, OnCheckpointError
+from maze_core.enums import KernelChoice, OnCheckpointError, OnEnvError
 from maze_core.errors import require
 
 
@@ -55,7 +55,7 @@ class CheckpointConfig:
 
 CHANGEABLE = (
     "runner.n_epochs", "runner.total_env_steps", "runner.stop_at_reward", "runner.patience", "runner.checkpoint",
-    "runner.raw_errors", "callbacks",
+    "runner.on_env_error", "runner.step_timeout", "runner.raw_errors", "callbacks",
 )  # fmt: skip
 """What a run that goes on may change; everything else would make it another run."""
 
@@ -86,6 +86,13 @@ class RunnerConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """When the state of the run is saved."""
 
+    on_env_error: OnEnvError = OnEnvError.fail
+    """What happens when an env raises: fail, or restart, which repeats the episode's seed and actions in
+    a new env; one that raises there too fails."""
+
+    step_timeout: float | None = 60.0
+    """Seconds after which an env that does not return from a step or reset is told of; null for never."""
+
     device: str = "cpu"
     """Where networks are computed: cpu, cuda, or cuda:N."""
 
@@ -107,6 +114,7 @@ class RunnerConfig:
             "null, a number, or inf",
         )
         require(self, "patience", self.patience is None or self.patience >= 1, "null or a whole number >= 1")
+        require(self, "step_timeout", self.step_timeout is None or self.step_timeout > 0, "null or a number > 0")
         index = self.device.removeprefix("cuda:")
         require(
             self,

@@ -69,7 +69,7 @@ def train(context: RunContext) -> int:
         except MazeError as error:
             if context.raw_errors:
                 traceback.print_exc()
-            if isinstance(error, (EnvFaultError, StorageError)) and context.run_dir is not None:
+            if isinstance(error, (EnvFaultError, StorageError)) and context.resumable:
                 click.echo(f"maze: the run can go on from its last checkpoint: maze resume {context.run_dir}", err=True)
             raise
 

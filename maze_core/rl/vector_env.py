@@ -16,6 +16,8 @@ envs in an `InProcessVectorEnv` get actions of their own.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +30,8 @@ from numpy.typing import NDArray
 from maze_core.errors import EnvFaultError, MazeError, PluginError
 from maze_core.rl.spaces import copied, misfit
 
+LOG = logging.getLogger("maze")
+
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Step = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
@@ -38,16 +42,25 @@ class InProcessVectorEnv(SyncVectorEnv):
     Args:
         make_env: Constructs one env.
         num_envs: How many, B.
+        repeats: Whether an episode in which an env raises is repeated in a new env, once for each step.
 
     Raises:
         EnvFaultError: If an env raises, in its constructor or later; the message names what it was
             doing. Errors that Maze raises on purpose pass unchanged.
+
+    Attributes:
+        busy: Which env is at work since when (`time.monotonic`), and on which episode seed; None if none is.
     """
 
-    def __init__(self, make_env: Callable[[], Env[Any, Any]], num_envs: int) -> None:
+    def __init__(self, make_env: Callable[[], Env[Any, Any]], num_envs: int, repeats: bool = False) -> None:
         super().__init__([lambda: _constructed(make_env)] * num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+        self._make_env, self._repeats = make_env, repeats
         self._idle = np.ones(num_envs, bool)
         self._seeds: list[int | None] = [None] * num_envs
+        self._options: list[dict[str, Any] | None] = [None] * num_envs
+        self._steps = [0] * num_envs
+        self._actions: list[list[Any]] = [[] for _ in range(num_envs)]  # of the present episodes, if they are repeated
+        self.busy: tuple[int, float, int | None] | None = None
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Resets the envs in ``options["reset_mask"]`` (all without it), each with its own seed."""
@@ -56,14 +69,18 @@ class InProcessVectorEnv(SyncVectorEnv):
         seeds = [None] * self.num_envs if seed is None else list(seed)
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask).tolist():
-            self._seeds[index] = seeds[index]
+            self._seeds[index], self._options[index] = seeds[index], remaining or None
+            self._steps[index] = 0
+            self._actions[index].clear()
+            self.busy = (index, time.monotonic(), seeds[index])
             try:
                 self._env_obs[index], info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
-                infos = self._add_info(infos, info, index) if info else infos
             except MazeError:
                 raise
             except (Exception, SystemExit) as error:
-                raise self._fault(index, "reset", error) from error
+                info = self._repeated(index, "reset", error)
+            infos = self._add_info(infos, info, index) if info else infos
+        self.busy = None
         if any(observation is None for observation in self._env_obs):
             self._fill_missing()
         self._idle = self._idle & ~mask
@@ -83,17 +100,51 @@ class InProcessVectorEnv(SyncVectorEnv):
         for index, action in enumerate(iterate(self.action_space, copied(actions))):  # an env may keep its action
             if self._idle[index]:
                 continue
+            self.busy = (index, time.monotonic(), self._seeds[index])
             try:
-                observation, reward, terminated, truncated, info = self.envs[index].step(action)
-                self._env_obs[index], self._rewards[index] = observation, reward
-                self._terminations[index], self._truncations[index] = terminated, truncated
-                infos = self._add_info(infos, info, index) if info else infos
+                info = self._took_step(index, self.envs[index].step(action))
             except MazeError:
                 raise
             except (Exception, SystemExit) as error:
-                raise self._fault(index, f"step with action {action}", error) from error
+                info = self._repeated(index, f"step {self._steps[index]} with action {action}", error, action)
+            infos = self._add_info(infos, info, index) if info else infos
+            self._steps[index] += 1
+            if self._repeats:
+                self._actions[index].append(action)
+        self.busy = None
         self._idle |= self._terminations | self._truncations
         return self._batch(), self._rewards.copy(), self._terminations.copy(), self._truncations.copy(), infos
+
+    def _took_step(self, index: int, outcome: Any) -> dict[str, Any]:
+        """Stores what a step of one env returned, and hands on its info."""
+        observation, reward, terminated, truncated, info = outcome
+        self._env_obs[index], self._rewards[index] = observation, reward
+        self._terminations[index], self._truncations[index] = terminated, truncated
+        return info  # type: ignore[no-any-return]
+
+    def _repeated(self, index: int, doing: str, error: BaseException, *action: Any) -> dict[str, Any]:
+        """Lets a new env do what one raised at, after the same seed and actions; returns its info.
+
+        Raises:
+            EnvFaultError: If nothing is to be repeated, or it raises again.
+        """
+        if not self._repeats or self._seeds[index] is None:
+            raise self._fault(index, doing, error) from error
+        LOG.warning("%s The episode is repeated in a new env.", self._fault(index, doing, error))
+        try:
+            self.envs[index].close()
+        except Exception as problem:  # it is broken anyway
+            LOG.warning("env %d raised %s when it was closed: %s", index, type(problem).__name__, problem)
+        try:
+            env = self.envs[index] = _constructed(self._make_env)
+            self._env_obs[index], info = env.reset(seed=self._seeds[index], options=self._options[index])
+            for taken in (*self._actions[index], *action):
+                info = self._took_step(index, env.step(taken))
+            return info
+        except MazeError:
+            raise
+        except (Exception, SystemExit) as again:
+            raise self._fault(index, f"{doing}, and again in a new env", again) from again
 
     def _batch(self) -> Any:
         """All observations, leaves [B, ...]; written into the same arrays each time."""
@@ -117,7 +168,7 @@ class InProcessVectorEnv(SyncVectorEnv):
         """Whatever an env raised, as an error that names it."""
         return EnvFaultError(
             f"env {self._name(index)!r} raised {type(error).__name__} in {doing} "
-            f"(episode seed {self._seeds[index]}): {error}"
+            f"(env {index} of {self.num_envs}, episode seed {self._seeds[index]}): {error}"
         )
 
     def _name(self, index: int) -> str:

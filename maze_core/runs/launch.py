@@ -21,8 +21,8 @@ from maze_core.protocols import RunInfo
 from maze_core.registry import Registry, kind_of
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
-from maze_core.runs.checkpointer import Checkpointer
-from maze_core.runs.checkpoints import Checkpoint
+from maze_core.runs.checkpointer import CHECKPOINTS, Checkpointer
+from maze_core.runs.checkpoints import Checkpoint, CheckpointStore
 from maze_core.runs.files import printable
 from maze_core.runs.fingerprint import differences, fingerprint
 from maze_core.runs.lock import RunLock
@@ -62,6 +62,7 @@ class Run:
 
     def __init__(self, built: BuiltRun, loop: TrainingLoop, lock: RunLock, begin: Callable[[], None]) -> None:
         self.built, self.loop, self._lock, self._begin = built, loop, lock, begin
+        self.checkpoints = CheckpointStore(loop.directory.path / CHECKPOINTS)
         self.begun = False
 
     def begin(self) -> None:

@@ -162,7 +162,11 @@ def test_other_reset_options_reach_the_envs_and_the_mask_does_not():
 
 
 @pytest.mark.parametrize(
-    ("where", "doing"), [("reset", r"reset \(episode seed 11\)"), ("step", r"step with action 1 \(episode seed 11\)")]
+    ("where", "doing"),
+    [
+        ("reset", r"reset \(env 0 of 1, episode seed 11\)"),
+        ("step", r"step 0 with action 1 \(env 0 of 1, episode seed 11\)"),
+    ],
 )
 def test_an_env_that_raises_is_named_with_what_it_did_and_its_seed(where, doing):
     env = InProcessVectorEnv(lambda: FaultyEnv(where), 1)
@@ -183,7 +187,9 @@ def test_the_env_that_raises_is_named_by_its_id_and_by_its_own_seed():
         env = InProcessVectorEnv(lambda: gymnasium.make("MazeTest/OneBad-v0"), 3)
         seeds = seeds_of_length(4, 2) + seeds_of_length(9, 1)
         env.reset(seed=seeds)
-        with pytest.raises(EnvFaultError, match=rf"env 'MazeTest/OneBad-v0' raised.*\(episode seed {seeds[2]}\)"):
+        with pytest.raises(
+            EnvFaultError, match=rf"env 'MazeTest/OneBad-v0' raised.*\(env 2 of 3, episode seed {seeds[2]}\)"
+        ):
             env.step(ones(3))
     finally:
         del gymnasium.registry["MazeTest/OneBad-v0"]
@@ -309,3 +315,53 @@ def test_a_structured_env_registered_with_max_episode_steps_is_refused():
             gym_factory("MazeTest/TwoStep-v0").vector(2)
     finally:
         del gymnasium.registry["MazeTest/TwoStep-v0"]
+
+
+class Flaky(CountdownEnv):
+    """Raises at chosen calls of all envs of its kind together, and only there."""
+
+    calls, bad = 0, ()
+
+    def _called(self):
+        type(self).calls += 1
+        if type(self).calls in self.bad:
+            raise ConnectionError("the line is dead")
+
+    def reset(self, *, seed=None, options=None):
+        self._called()
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self._called()
+        return super().step(action)
+
+
+def played(repeats, bad):
+    """What three episodes of two envs show, with failures at some calls."""
+    kind = type("Flaky", (Flaky,), {"calls": 0, "bad": bad})
+    env, seen = InProcessVectorEnv(kind, 2, repeats), []
+    seeds = [seeds_of_length(6, 1)[0], seeds_of_length(9, 1)[0]]
+    seen.append(env.reset(seed=seeds)[0].copy())
+    for step in range(5):
+        observation, rewards, terminated, truncated, _ = env.step(np.array([step % 2, 1]))
+        seen += [observation.copy(), rewards, terminated, truncated]
+    return seen
+
+
+@pytest.mark.parametrize("bad", [(1,), (2,), (3,), (8,), (2, 5, 11), (12,)])
+def test_an_episode_is_repeated_in_a_new_env_with_the_same_bits(bad, caplog):
+    reference = played(False, ())
+    for one, other in zip(played(True, bad), reference, strict=True):
+        assert np.array_equal(one, other)
+    assert "The episode is repeated in a new env" in caplog.text
+    assert "the line is dead" in caplog.text
+
+
+def test_an_env_that_raises_again_fails():
+    with pytest.raises(EnvFaultError, match=r"in step 1 with action 1, and again in a new env \(env 0 of 2, episode"):
+        played(True, (5, *range(6, 20)))
+
+
+def test_nothing_is_repeated_unless_it_is_asked_for():
+    with pytest.raises(EnvFaultError, match="raised ConnectionError in step 1"):
+        played(False, (5,))
