@@ -43,6 +43,7 @@ def command(
         tell_problems(context.registry)
         if context.finished is not None:
             click.echo(f"This run is finished: {context.finished}.")
-            click.echo(f"To train it further, raise the limit: maze resume {run_dir} runner.n_epochs=<more>")
+            limits = "runner.n_epochs, runner.total_env_steps, runner.patience or runner.stop_at_reward"
+            click.echo(f"To train it further, raise the limit that ended it ({limits}).")
             return 0
         return train(context)

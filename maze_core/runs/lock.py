@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -56,7 +57,7 @@ class RunLock:
         except OSError as error:
             raise StorageError(f"{path} cannot be locked: {reason_of(error)}.") from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError as error:
             file.close()
             if not isinstance(error, BlockingIOError):
@@ -74,6 +75,17 @@ class RunLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Locks a file; another try or two, because a command that looks whether it is locked has it for a moment."""
+    for wait_s in (0.01, 0.05, 0.1):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(wait_s)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_locked(directory: Path) -> bool:

@@ -89,7 +89,7 @@ class TrainingLoop:
         self._metrics: list[dict[str, float]] = []
         self._best: Weights | None = None
         self._last: Weights | None = None
-        self._solved_by: float | None = None
+        self._newest_reward: float | None = None
         self._totals = {stage: EpisodeTotals() for stage in ("train", "eval", "final_eval")}
 
     def run(self, n_epochs: int | None = None) -> RunSummary:
@@ -152,10 +152,8 @@ class TrainingLoop:
         return statistics
 
     def _keep_if_best(self, evaluation: StageStatistics) -> float | None:
-        reward = evaluation.mean_reward
+        reward = self._newest_reward = evaluation.mean_reward
         self._evaluated_epoch = self.epoch - 1
-        threshold = self.built.reward_threshold
-        self._solved_by = reward if threshold is not None and reward >= threshold else None
         if self.best_reward is not None and reward <= self.best_reward:
             return None
         self.best_reward, self.best_epoch = reward, self.epoch - 1
@@ -194,8 +192,9 @@ class TrainingLoop:
             return f"interrupted by {signal.Signals(stop.signal).name}"
         if self._metrics:
             return None  # an epoch that began is completed
-        if self._solved_by is not None and not exactly:
-            return f"solved: mean evaluation return {self._solved_by:.1f} >= {self.built.reward_threshold:g}"
+        reward, threshold = self._newest_reward, self.built.reward_threshold
+        if reward is not None and threshold is not None and reward >= threshold and not exactly:
+            return f"solved: mean evaluation return {reward:.1f} >= {threshold:g}"
         if last_epoch is not None and self.epoch >= last_epoch:
             return f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
         if self._budget_is_spent():
@@ -301,7 +300,7 @@ class TrainingLoop:
 
 COUNTERS: dict[str, Callable[[Any], Any]] = {
     "epoch": int, "best_reward": float, "best_epoch": int, "stop_reason": str, "_evaluated_epoch": int,
-    "_waiting_since": int, "_solved_by": float, "train_s": float, "evaluation_s": float, "_wall_s": float,
+    "_waiting_since": int, "_newest_reward": float, "train_s": float, "evaluation_s": float, "_wall_s": float,
 }  # fmt: skip
 """Attributes of a loop that are plain values, and their types."""
 
