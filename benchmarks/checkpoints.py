@@ -84,7 +84,7 @@ def report(runs: list[Run]) -> str:
     verdict = "met" if share <= BAR else "MISSED"
     return "\n".join([
         "# Cost of checkpoints", "",
-        f"{date.today().isoformat()}, {processor()}, {versions(('numpy', 'torch', 'gymnasium'))}", "",
+        f"{date.today().isoformat()}, {processor()}, {versions(sys.executable, ('numpy', 'torch', 'gymnasium'))}", "",
         table(["checkpoints", "train s", "written", "ms each", "bytes", "in checkpoints"], rows), "",
         f"With checkpoints training takes {ratio:.3f} times as long (medians); {100 * share:.2f} % of it is in "
         f"checkpoints. Bar: at most {100 * BAR:.0f} %, {verdict}.", "",

@@ -38,12 +38,9 @@ def read_file(path: Path, limit: int) -> bytes:
     """
     with open_file(path, limit) as file:
         try:
-            content = file.read(limit + 1)
+            return file.read(os.fstat(file.fileno()).st_size)  # more is never asked for: memory is set aside for it
         except OSError as error:
             raise UnreadableError(f"{path} cannot be read: {reason_of(error)}.") from None
-    if len(content) > limit:  # it has grown meanwhile
-        raise UnreadableError(f"{path} cannot be read: it is larger than {limit} bytes.")
-    return content
 
 
 def open_file(path: Path, limit: int) -> IO[bytes]:

@@ -38,7 +38,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     """What differs, in words; empty if the same bits are to be expected."""
     names = dict.fromkeys([*now, *map(str, before)])
     return [
-        f"{name} was {str(before.get(name, 'absent'))[:100]} and is {now.get(name, 'absent')}"
+        f"{name[:100]} was {str(before.get(name, 'absent'))[:100]} and is {now.get(name, 'absent')}"
         for name in names
         if before.get(name) != now.get(name)
     ]

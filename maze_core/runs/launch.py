@@ -34,6 +34,9 @@ from maze_core.runs.train import TrainingLoop
 
 LOG = logging.getLogger("maze")
 
+MAX_DIFFERENCES = 8
+"""Most differences between two machines that are told."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -155,11 +158,12 @@ def resume_run(
             end = _horizon(built, configured)
             notes.append(f"Schedules end after {end} updates, as when the run began, and keep their last value then.")
         states = checkpoint.state["state"]["callbacks"]
+        changed = configured.to_data() != checkpoint.state["config"]
 
         def begin() -> None:
             stored.checkpoints.set_aside(checkpoint.number)
             directory.append_line("command.txt", request.command)
-            loop.keep_best()
+            loop.take_up()
             info = _info(directory, configured, request, notes, {})
             for key, callback in built.callbacks.items():
                 try:
@@ -169,6 +173,8 @@ def resume_run(
                         callback.on_run_start(info)
                 except (KeyError, TypeError, ValueError) as error:
                     raise NothingUsableError(f"{stored.shown}: callback {key} cannot go on: {_shown(error)}.") from None
+            if changed:
+                loop.save()  # what the user changed holds from now on
 
         opened.pop_all()
         return configured, Run(built, loop, lock, begin)
@@ -226,7 +232,7 @@ def _account(checkpoint: Checkpoint, built: BuiltRun, checkpointer: Checkpointer
     lost = built.workspace.n_not_repeated
     if lost:
         inexact.append(f"{lost} episodes under way cannot be repeated and are cut off")
-    inexact += differences(checkpoint.fingerprint, checkpointer.fingerprint)
+    inexact += differences(checkpoint.fingerprint, checkpointer.fingerprint)[:MAX_DIFFERENCES]
     where = f"update {built.trainer.updates}, {built.trainer.env_steps} env steps, epoch {loop.epoch}"
     how = "exact" if not inexact else f"NOT exact: {'; '.join(inexact)}"
     return [f"Resumed at {where} (checkpoint {checkpoint.number:06d}); {printable(how)}."]

@@ -107,7 +107,8 @@ class TrainingLoop:
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
         stop = StopRequest()
         self._started = time.perf_counter() - self._wall_s
-        self._take_up_last()
+        if self._last is not None:
+            self.take_up()
         with stop.listening():
             while (reason := self.reason_to_stop(last_epoch, n_epochs is not None, stop)) is None:
                 self._train_epoch(stop)
@@ -286,13 +287,13 @@ class TrainingLoop:
             totals.env_steps, totals.episodes = (int(count) for count in state["totals"][stage])
         self._load(self._best or self._last)
 
-    def keep_best(self) -> None:
-        """Writes the best weights; what a killed run wrote after its last checkpoint is replaced."""
+    def take_up(self) -> None:
+        """Goes on from the last weights, not from the best, which are written.
+
+        What a killed run wrote after its last checkpoint is thereby replaced.
+        """
         if self._best is not None:
             self.directory.write_weights(BEST, self._best)
-
-    def _take_up_last(self) -> None:
-        """Training goes on from the last weights, not from the best."""
         if self._last is not None:
             self._load(self._last)
         self._last, self.stop_reason = None, None
