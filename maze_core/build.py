@@ -35,10 +35,10 @@ class RunWorkspace:
     Args:
         factory: Makes envs.
         kernel: Computes the policy.
-        max_replay_steps: Up to how many steps an episode of training can be repeated.
+        max_replay_steps: Up to how many steps an episode of training can be repeated; None if none ever is.
     """
 
-    def __init__(self, factory: EnvFactory, kernel: Kernel, max_replay_steps: int = 0) -> None:
+    def __init__(self, factory: EnvFactory, kernel: Kernel, max_replay_steps: int | None = None) -> None:
         self.factory, self.kernel, self._max_replay_steps = factory, kernel, max_replay_steps
         self.actors = kernel.policy.actors
         self._vector_envs: dict[tuple[int, bool], AnyVectorEnv] = {}
@@ -47,7 +47,7 @@ class RunWorkspace:
     def new_vector_env(self, num_envs: int) -> AnyVectorEnv:
         """A vector env for training that nobody else gets."""
         env = self.factory.vector(num_envs)
-        if self._max_replay_steps and not isinstance(env, KeepsState):
+        if self._max_replay_steps is not None and not isinstance(env, KeepsState):
             env = ReplayedVectorEnv(env, self._max_replay_steps)
         self._trained_in.append(env)
         return env

@@ -86,12 +86,22 @@ def complete(command: click.Command, program: str) -> NoReturn:
     sys.exit(shell_complete(command, {}, program, COMPLETE, os.environ[COMPLETE]))
 
 
+class _Block(logging.Formatter):
+    """Writes warnings in the form of all messages of the program."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message as a block."""
+        return as_block(super().format(record))
+
+
 def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
     """Runs a click main function and exits with the documented code, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows ? instead of failing
             stream.reconfigure(errors="replace")
-    logging.basicConfig(format="maze: %(message)s", stream=sys.stderr)
+    messages = logging.StreamHandler(sys.stderr)
+    messages.setFormatter(_Block())
+    logging.basicConfig(handlers=[messages])
     try:
         sys.exit(main(args=args, **{**extra, "standalone_mode": False}) or 0)
     except click.exceptions.NoArgsIsHelpError as error:

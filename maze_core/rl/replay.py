@@ -72,6 +72,7 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         self._seeds = np.zeros(env.num_envs, np.int64)
         self._traces = np.zeros(env.num_envs, np.uint64)  # checksum of what each episode showed
         self._observation: Any = None
+        self._told = False  # that an episode is too long
         self.n_not_repeated = 0
         # Rewards that depend on what was learned are others the second time.
         self._traces_rewards = not any(hasattr(layer, "state_dict") for layer in layers(env))
@@ -110,13 +111,14 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
 
     def _forget_long_episodes(self) -> None:
         long = (self._starts >= 0) & (self._now - self._starts > self._max_steps)
-        if long.any():
+        if long.any() and not self._told:
+            self._told = True
             LOG.warning(
-                "an episode is longer than %d steps; a resumed run would begin its next one instead "
+                "an episode is longer than %d steps; a resumed run would begin the next one instead of such a one "
                 "(runner.checkpoint.max_replay_steps)",
                 self._max_steps,
             )
-            self._starts[long] = UNKNOWN
+        self._starts[long] = UNKNOWN
         self._drop(int(self._starts[self._starts >= 0].min(initial=self._now)))
 
     def get_state(self) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class StopRequest:
 
         def request(number: int, frame: FrameType | None) -> None:
             self.signal = number
-            os.write(2, b"maze: ending after this update; the same again ends at once\n")
+            line = b"\n" if os.isatty(2) else b""  # behind the ^C of a terminal
+            os.write(2, line + b"maze: ending after this update; the same again ends at once\n")
             for other, handler in before.items():
                 signal.signal(other, handler)
 

@@ -250,7 +250,7 @@ def test_a_fault_names_env_episode_seed_and_action() -> None:
     context = scripted([1], overrides={"env.fail_in": "step"})
     with (
         pytest.raises(
-            EnvFaultError, match=r"Dial.*RuntimeError.*step with action.*episode seed \d+.*no luck"
+            EnvFaultError, match=r"Dial.*RuntimeError.*step 0 with action.*episode seed \d+.*no luck"
         ) as caught,
         context,
     ):
