@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 FAKE_PLUGINS = Path(__file__).parent / "data" / "fake_plugins"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK")
 """Set by pytest, by torch when the first optimizer of a process is made, and by threadpoolctl when it is imported."""
 
@@ -22,7 +23,7 @@ def _process_state() -> dict[str, Any]:
     """What a test must leave as it was."""
     return {
         "working directory": Path.cwd(),
-        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "signal handlers": [signal.getsignal(number) for number in SIGNALS],
         "sys.path": list(sys.path),
         "environment": {name: value for name, value in os.environ.items() if name not in OTHERS_VARIABLES},
         "threads": {thread for thread in threading.enumerate() if not thread.daemon},

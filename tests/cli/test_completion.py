@@ -400,3 +400,9 @@ def test_a_real_fish_completes(workdir: Path) -> None:
     result = subprocess.run([fish, "--no-config", "-c", code], capture_output=True, text=True, env=environ, check=True)
     words = [line.partition("\t")[0] for line in result.stdout.splitlines()]
     assert (words, result.stderr) == (["env=gym_env", "conf_train"], "")
+
+
+def test_what_may_change_when_a_run_goes_on() -> None:
+    assert "runner.n_epochs=" in offered("resume", "outputs/run", "runner.")
+    assert "runner.checkpoint.every_s=" in offered("resume", "outputs/run", "runner.checkpoint.")
+    assert offered("resume", "outputs/run", "algorithm.") == []
