@@ -16,7 +16,7 @@ def fingerprint(plugins: Mapping[str, str], device: str, one_thread: bool) -> di
     """Versions and machine, as far as they change the last bit of a product of matrices.
 
     Args:
-        plugins: Version of each plugin that is used, by name.
+        plugins: Versions of the plugins that are used.
         device: Where networks are computed.
         one_thread: Whether one thread computes, however many there are.
     """
@@ -30,7 +30,7 @@ def fingerprint(plugins: Mapping[str, str], device: str, one_thread: bool) -> di
         "linear algebra": ", ".join(libraries()),
         "threads": "1" if one_thread else str(torch.get_num_threads()),
         "device": device if device == "cpu" else f"{device}, {torch.cuda.get_device_name(device)}",
-        **{f"plugin {name}": version for name, version in plugins.items()},
+        **plugins,
     }
 
 

@@ -17,6 +17,7 @@ from maze_core.config.overrides import Item
 from maze_core.enums import Schedule
 from maze_core.errors import NonFiniteError, NothingUsableError, UserError
 from maze_core.pictures import network_pictures
+from maze_core.plugins import Plugin
 from maze_core.protocols import RunInfo
 from maze_core.registry import Registry, kind_of
 from maze_core.rl.critics import Critic
@@ -34,8 +35,8 @@ from maze_core.runs.train import TrainingLoop
 
 LOG = logging.getLogger("maze")
 
-MAX_DIFFERENCES = 8
-"""Most differences between two machines that are told."""
+MAX_TOLD = 8
+"""Most entries of a list that are told."""
 
 
 @dataclass(frozen=True)
@@ -193,14 +194,7 @@ def _configured(
             f"{stored.shown}: {CONFIG} is not the one that the run began with ({printable('; '.join(changed[:3]))}). "
             "What may change is named on the command line: maze resume <run> runner.n_epochs=200"
         )
-    here = {plugin.name for plugin in registry.plugins if not plugin.error}
-    used = [name.removeprefix("plugin ") for name in checkpoint.fingerprint if name.startswith("plugin ")]
-    missing = [printable(name)[:50] for name in used if name not in here]
-    if missing:
-        raise UserError(
-            f"{stored.shown} was trained with the plugins {', '.join(missing)}, which are not here. "
-            "Install them, or name the folder of a local one with --plugin."
-        )
+    _check_plugins(registry, checkpoint, now, stored)
     configured = configure_stored(registry, now, str(stored.path / CONFIG), items, variables)
     configured.set("run_dir", str(stored.path))
     configured.config.input_dir = None  # what was taken from there is part of the checkpoint
@@ -232,7 +226,7 @@ def _account(checkpoint: Checkpoint, built: BuiltRun, checkpointer: Checkpointer
     lost = built.workspace.n_not_repeated
     if lost:
         inexact.append(f"{lost} episodes under way cannot be repeated and are cut off")
-    inexact += differences(checkpoint.fingerprint, checkpointer.fingerprint)[:MAX_DIFFERENCES]
+    inexact += differences(checkpoint.fingerprint, checkpointer.fingerprint)[:MAX_TOLD]
     where = f"update {built.trainer.updates}, {built.trainer.env_steps} env steps, epoch {loop.epoch}"
     how = "exact" if not inexact else f"NOT exact: {'; '.join(inexact)}"
     return [f"Resumed at {where} (checkpoint {checkpoint.number:06d}); {printable(how)}."]
@@ -244,25 +238,43 @@ def _horizon(built: BuiltRun, configured: Configured) -> int | None:
     return getattr(built.trainer, "horizon", None) if changes else None
 
 
+def _check_plugins(registry: Registry, checkpoint: Checkpoint, config: Mapping[str, Any], stored: StoredRun) -> None:
+    """Tells which plugins a run needs, if something that it names is not registered."""
+    named, plugins = config.get("components"), checkpoint.state.get("plugins")
+    if not isinstance(named, dict) or not isinstance(plugins, list):
+        return
+    unknown = [name for path, name in named.items() if name not in registry.names(kind_of(str(path)) or "")]
+    here = {plugin.name for plugin in registry.plugins if not plugin.error}
+    missing = [printable(str(name))[:50] for name in plugins if name not in here]
+    if unknown and missing:
+        raise UserError(
+            f"{stored.shown} was trained with the plugins {', '.join(missing[:MAX_TOLD])}, which are not here. "
+            "Install them, or name the folder of a local one with --plugin."
+        )
+
+
 def _checkpointer(
     registry: Registry, configured: Configured, built: BuiltRun, directory: RunDirectory, started: Mapping[str, Any]
 ) -> Checkpointer:
-    runner = configured.config.runner
-    records = {"started": started, "config": configured.to_data()}
-    prints = fingerprint(used_plugins(registry, configured), runner.device, one_thread(built))
+    runner, plugins = configured.config.runner, used_plugins(registry, configured)
+    records = {"started": started, "config": configured.to_data(), "plugins": [plugin.name for plugin in plugins]}
+    prints = fingerprint(plugin_versions(plugins), runner.device, one_thread(built))
     return Checkpointer(directory.path, runner.checkpoint, records, prints)
 
 
-def used_plugins(registry: Registry, configured: Configured) -> dict[str, str]:
-    """Version of each plugin that a configuration uses; of a local one a hash of its file."""
-    used: dict[str, str] = {}
-    for path, name in configured.components.items():
-        if path.split(".")[0] != "callbacks":
-            plugin = registry.owner(registry.get(kind_of(path) or "", name))
-            file = Path(plugin.location)
-            local = not plugin.version and file.is_file()
-            used[plugin.name] = hashlib.sha256(file.read_bytes()).hexdigest()[:12] if local else plugin.version
-    return used
+def used_plugins(registry: Registry, configured: Configured) -> list[Plugin]:
+    """The plugins that a configuration uses; callbacks do not count, since results do not depend on them."""
+    named = {path: name for path, name in configured.components.items() if path.split(".")[0] != "callbacks"}
+    owners = [registry.owner(registry.get(kind_of(path) or "", name)) for path, name in named.items()]
+    return list({plugin.name: plugin for plugin in owners}.values())
+
+
+def plugin_versions(plugins: Sequence[Plugin]) -> dict[str, str]:
+    """Version of each plugin by name; of all local ones together a hash of their files, wherever they are."""
+    packaged = {f"plugin {plugin.name}": plugin.version for plugin in plugins if plugin.version}
+    files = [Path(plugin.location) for plugin in plugins if not plugin.version]
+    hashes = sorted(hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in files if file.is_file())
+    return {**packaged, **({"local plugins": ", ".join(hashes)} if hashes else {})}
 
 
 def _info(
