@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from maze_core.build import BuiltRun, build_run
-from maze_core.config import ConfigRequest, Configured, configure
+from maze_core.config import ConfigRequest, Configured, configure, variables_in
 from maze_core.config.arguments import Choice, Overrides, argument_items, override_items
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
@@ -115,7 +115,12 @@ class RunContext:
         command_of = partial(_command, config_name, directories, plugins, local_plugins)
         repeated = [item.text for item in items if item.key not in ("run_dir", "input_dir")]
         texts = [item.text for item in items]
-        self._asked = Asked(texts, command_of(texts), lambda path: command_of([*repeated, f"input_dir={_text(path)}"]))
+        self._asked = Asked(
+            texts,
+            command_of(texts),
+            lambda path: command_of([*repeated, f"input_dir={_text(path)}"]),
+            _resume_command(configured, plugins, local_plugins),
+        )
         _silence(configured, silent)
         self._set_up(registry, configured)
 
@@ -166,6 +171,7 @@ class RunContext:
                 texts,
                 _command("conf_train", (), plugins, local_plugins, [*words, *texts], "resume"),
                 lambda path: _command("conf_train", (), plugins, local_plugins, [*again, f"input_dir={_text(path)}"]),
+                _resume_command(configured, plugins, local_plugins),
             )
 
         context = cls.__new__(cls)
@@ -309,9 +315,9 @@ class RunContext:
         return self._run.loop.directory.path if self._run is not None else None
 
     @property
-    def resumable(self) -> bool:
-        """Whether `resume` could take up the run."""
-        return self._run is not None and bool(self._run.checkpoints.numbers())
+    def resume_command(self) -> str | None:
+        """The command that takes up the run; None while there is no checkpoint."""
+        return self._run.resume_command if self._run is not None and self._run.checkpoints.numbers() else None
 
     @property
     def training_seconds(self) -> float:
@@ -327,6 +333,11 @@ def _silence(configured: Configured, silent: bool) -> None:
 def _text(value: Any) -> str:
     """A value as it is written on the command line."""
     return as_text(str(value) if isinstance(value, Path) else value)
+
+
+def _resume_command(configured: Configured, plugins: Sequence[str], local_plugins: bool) -> Callable[[Path], str]:
+    words = [word for name in variables_in(configured.to_data()) for word in ("--env", name)]
+    return lambda path: _command("conf_train", (), plugins, local_plugins, [str(path), *words], "resume")
 
 
 def _command(

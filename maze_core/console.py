@@ -70,12 +70,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def summary_lines(summary: RunSummary, next_command: str) -> list[str]:
+def summary_lines(summary: RunSummary, next_command: str, resume_command: str = "") -> list[str]:
     """What came out, where it is, and what to run next.
 
     Args:
         summary: The run at its end.
         next_command: How to start another run like it from its weights.
+        resume_command: How to go on with it; told after an interruption.
     """
     directory = shlex.quote(str(summary.directory))
     lines = [f"Run ended: {summary.stop_reason}."]
@@ -88,7 +89,7 @@ def summary_lines(summary: RunSummary, next_command: str) -> list[str]:
         result = f"{final.mean_reward:.3f} ± {deviation:.3f}"
         lines.append(f"Final evaluation of the best policy: {result} over {episodes} new episodes.")
     if summary.signal is not None:
-        lines.append(f"Go on where it ended:  maze resume {directory}")
+        lines.append(f"Go on where it ended:  {resume_command}")
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
         f"Curves:  tensorboard --logdir {directory}",

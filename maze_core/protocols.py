@@ -134,6 +134,7 @@ class RunInfo:
         config: The same configuration as plain data, without the values of environment variables.
         pictures: PNG files of the networks, by name.
         next_command: How to start another run like this one from its weights.
+        resume_command: How to go on with this one.
     """
 
     directory: Path
@@ -144,6 +145,7 @@ class RunInfo:
     config: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     next_command: str = ""
+    resume_command: str = ""
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def test_the_summary_says_what_came_out_and_what_to_do_next() -> None:
 
 
 def test_the_summary_of_an_interrupted_run_has_no_final_evaluation() -> None:
-    lines = summary_lines(RunSummary("interrupted by SIGINT", None, None, None, Path("x"), 2), "")
+    lines = summary_lines(RunSummary("interrupted by SIGINT", None, None, None, Path("x"), 2), "", "maze resume x")
     assert lines[:3] == [
         "Run ended: interrupted by SIGINT.",
         "Go on where it ended:  maze resume x",

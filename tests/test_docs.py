@@ -15,11 +15,12 @@ from gymnasium.utils.env_checker import check_env
 
 from maze_core import errors
 from maze_core.cli.main import COMMANDS
-from maze_core.config import ConfigRequest, configure, expand_sweeps
+from maze_core.config import ConfigRequest, configure, configure_stored, expand_sweeps
 from maze_core.config.overrides import read_items
-from maze_core.field_docs import field_docs
+from maze_core.field_docs import as_text, field_docs
 from maze_core.hookspecs import HOOKS
 from maze_core.registry import GROUPS, KINDS, load_registry
+from maze_core.run_config import CHANGEABLE, CheckpointConfig
 from maze_core.testing import check_env as check_structure
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,11 @@ PAGES = [
         for page in ROOT.glob(pattern)
     ),
 ]  # fmt: skip
+FEW = {
+    "algorithm.epoch_length": 1, "algorithm.n_rollouts_per_update": 2, "runner.evaluation.n_episodes": 1,
+    "runner.stop_at_reward": float("inf"),
+}  # fmt: skip
+"""A run whose epochs take some milliseconds."""
 
 
 def text(page: str) -> str:
@@ -38,7 +44,8 @@ def text(page: str) -> str:
 
 
 def code_blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+    return [code for written_in, code in blocks if written_in == language]
 
 
 def documented_commands() -> list[tuple[str, str]]:
@@ -114,6 +121,65 @@ def test_plugin_guide_model_learns_to_choose(tmp_path, monkeypatch):
     with RunContext(env="shelf", model="chooser", algorithm=algorithm, plugins=shelf, seed=1, silent=True) as rc:
         rc.train(n_epochs=5)
         assert rc.evaluate()["BaseEnvEvents/reward/mean"] > 6  # of 10; who takes any item gets 3
+
+
+def test_plugin_guide_callback_tells_nothing_twice_when_a_run_goes_on(tmp_path, monkeypatch):
+    from maze_core import RunContext
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    snippet = next(b for b in code_blocks("docs/plugins.md", "python") if "class Returns(" in b)
+    (tmp_path / "maze_plugins.py").write_text(snippet)
+    with RunContext(callbacks=["returns"], overrides={**FEW, "runner.n_epochs": 2}, run_dir="run", seed=1) as rc:
+        rc.train()
+    told = Path("run/returns.csv").read_text()
+    Path("run/returns.csv").write_text(told + "2,told after the checkpoint")
+    with RunContext.resume("run", overrides={"runner.n_epochs": 3}) as rc:
+        rc.train()
+    lines = Path("run/returns.csv").read_text().splitlines()
+    assert lines[:2] == told.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["0", "1", "2"]
+
+
+def test_plugin_guide_config_of_a_stranger_may_not_start_a_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    snippet = next(b for b in code_blocks("docs/plugins.md", "python") if "def refuse_foreign" in b)
+    (tmp_path / "maze_plugins.py").write_text(snippet)
+    registry = load_registry([str(tmp_path)], local_plugins=False)
+    simulator = "env.simulator=touch_file"
+    recorded = configure(registry, ConfigRequest(items=read_items(["env=plant", simulator]))).to_data()
+    with pytest.raises(errors.UserError, match="starts a program"):
+        configure_stored(registry, recorded, "config.yaml")
+    vouched = configure_stored(registry, recorded, "config.yaml", read_items([simulator]))
+    assert vouched.config.env.simulator == "touch_file"
+
+
+def rows_below(page: str, header: str) -> list[list[str]]:
+    """Cells of the table whose header begins like this, without backticks."""
+    table = text(page).partition(f"\n| {header}")[2].partition("\n\n")[0]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_runs_guide_lists_what_may_change_when_a_run_goes_on():
+    rows = rows_below("docs/runs.md", "may change")
+    assert [key.strip("` ") for row in rows for key in row[0].split(",")] == list(CHANGEABLE)
+
+
+def test_runs_guide_lists_all_checkpoint_options_with_their_defaults():
+    options = [row[:2] for row in rows_below("docs/runs.md", "`runner.checkpoint.`")]
+    assert options == [[doc.name, as_text(doc.default)] for doc in field_docs(CheckpointConfig)]
+
+
+def test_runs_guide_snippet_goes_on_and_says_what_the_text_shows(run_code, tmp_path, monkeypatch):
+    from maze_core import RunContext
+
+    monkeypatch.chdir(tmp_path)
+    with RunContext(overrides={**FEW, "runner.n_epochs": 1}, run_dir="outputs/my_run", seed=1, silent=True) as rc:
+        rc.train()
+    run_code(code_blocks("docs/runs.md", "python")[0].replace("200", "2"))
+    log = Path("outputs/my_run/log.txt").read_text().splitlines()
+    shown = next(block for block in code_blocks("docs/runs.md", "") if "Resumed at" in block).splitlines()[0]
+    assert re.sub(r"\d+", "N", shown) in [re.sub(r"\d+", "N", line) for line in log]
 
 
 def test_statistics_guide_env_tells_the_statistics_that_the_text_names(run_code, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ class ConsoleCallback(Callback):
         self._out = console.Output(config.terminal)
         self._log: GrowingFile | None = None
         self._n_epochs: int | None = None
-        self._next_command = ""
+        self._next_command = self._resume_command = ""
 
     def on_run_start(self, run: RunInfo) -> None:
         """Prints the configuration and what the user should know."""
@@ -40,7 +40,8 @@ class ConsoleCallback(Callback):
     def _open(self, run: RunInfo, size: int | None) -> None:
         log = self._log = GrowingFile(run.directory / LOG, size)
         self._out.open_log(lambda text: log.write(text.encode()))
-        self._n_epochs, self._next_command = run.n_epochs, run.next_command
+        self._n_epochs = run.n_epochs
+        self._next_command, self._resume_command = run.next_command, run.resume_command
 
     def _tell(self, run: RunInfo) -> None:
         self._out.line(f"Run directory: {run.directory}")
@@ -68,7 +69,7 @@ class ConsoleCallback(Callback):
         """Prints what came out and what to run next."""
         self._out.end_progress()
         self._out.line("")
-        for line in console.summary_lines(summary, self._next_command):
+        for line in console.summary_lines(summary, self._next_command, self._resume_command):
             self._out.line(line)
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ def command(
     """Go on with the run in RUN_DIR, exactly where its last checkpoint was.
 
     KEY=VALUE changes how long it goes on (runner.n_epochs, runner.total_env_steps, runner.stop_at_reward,
-    runner.patience), its checkpoints (runner.checkpoint.*) and its callbacks; nothing else can change.
-    Nothing in the directory is executed.
+    runner.patience), how it is kept safe (runner.checkpoint.*, runner.on_env_error, runner.step_timeout,
+    runner.raw_errors) and its callbacks; nothing else can change. Nothing in the directory is executed.
     """
     from maze_core.api import RunContext
 

@@ -69,8 +69,8 @@ def train(context: RunContext) -> int:
         except MazeError as error:
             if context.raw_errors:
                 traceback.print_exc()
-            if isinstance(error, (EnvFaultError, StorageError)) and context.resumable:
-                click.echo(f"maze: the run can go on from its last checkpoint: maze resume {context.run_dir}", err=True)
+            if isinstance(error, (EnvFaultError, StorageError)) and context.resume_command is not None:
+                click.echo(f"maze: the run can go on from its last checkpoint: {context.resume_command}", err=True)
             raise
 
 

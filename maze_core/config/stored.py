@@ -27,6 +27,7 @@ from maze_core.specs import Spec, resolve_build
 MAX_BYTES, MAX_EVENTS, MAX_DEPTH = 2**18, 20_000, 30
 VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(,[^${}]*)?\}")
 COMPONENTS = "components"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class ForeignConfigError(NothingUsableError):
@@ -43,40 +44,55 @@ def parse_config(content: bytes, name: str) -> dict[str, Any]:
     Raises:
         ForeignConfigError: If it is too large or too deep, has aliases or tags, or is no mapping.
     """
-
-    def refuse(reason: object) -> ForeignConfigError:
-        return ForeignConfigError(f"{name} is not used: {' '.join(str(reason).split())}.")
-
     if len(content) > MAX_BYTES:
-        raise refuse(f"it has more than {MAX_BYTES} bytes")
+        raise _refused(name, f"it has more than {MAX_BYTES} bytes")
     try:
         depth = 0
         for number, event in enumerate(yaml.parse(content, yaml.SafeLoader)):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise refuse("it has an alias")
+                raise _refused(name, "it has an alias")
             if tag := getattr(event, "tag", None):
-                raise refuse(f"it has the tag {tag!r}")
+                raise _refused(name, f"it has the tag {tag!r}")
             if depth > MAX_DEPTH or number > MAX_EVENTS:
-                raise refuse("it is nested too deep" if depth > MAX_DEPTH else "it has too many values")
+                raise _refused(name, "it is nested too deep" if depth > MAX_DEPTH else "it has too many values")
         data = yaml.load(content, yaml.SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise refuse(f"it is no YAML: {str(error)[:200]}") from None
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
+        raise _refused(name, f"it is no YAML: {str(error)[:200]}") from None
     if not isinstance(data, dict):
-        raise refuse("it holds no configuration")
-    for path, value in _flat(data):
-        if not isinstance(value, (str, int, float, bool, type(None))):
-            raise refuse(f"{path} is a {type(value).__name__}")
+        raise _refused(name, "it holds no configuration")
+    _check_plain(data, name)
     return data
 
 
+def _refused(name: str, reason: str) -> ForeignConfigError:
+    return ForeignConfigError(f"{name} is not used: {' '.join(reason.split())[:500]}.")
+
+
+def _check_plain(data: Mapping[str, Any], name: str) -> None:
+    """Checks that a configuration has mappings, lists and plain values only, of bounded depth and number."""
+    waiting: list[tuple[str, Any, int]] = [("the configuration", data, 0)]
+    for number, (path, value, depth) in enumerate(waiting):  # it grows meanwhile
+        if depth > MAX_DEPTH or number > MAX_EVENTS:
+            raise _refused(name, "it is nested too deep" if depth > MAX_DEPTH else "it has too many values")
+        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
+        if not isinstance(value, (dict, list, str, int, float, bool, type(None))):
+            raise _refused(name, f"{path} is a {type(value).__name__}")
+        if not all(isinstance(text, str) for text in texts):
+            raise _refused(name, f"{path} has a key that is no text")
+        if any(CONTROL.search(text) for text in texts):
+            raise _refused(name, f"{path} has control characters")
+        if isinstance(value, int) and abs(value) >= 2**64:
+            raise _refused(name, f"{path} is too large")
+        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [(str(key) if number == 0 else f"{path}.{key}", part, depth + 1) for key, part in parts]
+
+
 def _flat(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All values of nested mappings and lists, by dotted path; an empty one is its own value ''."""
+    """All values of nested mappings and lists, by dotted path; an empty one has none."""
     if isinstance(data, dict):
         for key, value in data.items():
             yield from _flat(value, f"{path}.{key}" if path else str(key))
-            if not isinstance(key, str):
-                yield f"the key {path}.{key}", [key]
     elif isinstance(data, list):
         for index, value in enumerate(data):
             yield from _flat(value, f"{path}.{index}")
@@ -85,12 +101,12 @@ def _flat(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ, with both values."""
-    old, new = dict(_flat(dict(before))), dict(_flat(dict(now)))
+    """Keys whose values differ, with both values as far as they can be shown."""
+    old, new = ({key: repr(value) for key, value in _flat(dict(data))} for data in (before, now))  # NaN equals NaN
     return [
-        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        f"{key[:100]}: {old.get(key, 'absent')[:100]} -> {new.get(key, 'absent')[:100]}"
         for key in dict.fromkeys([*old, *new])
-        if old.get(key, "absent") != new.get(key, "absent")
+        if old.get(key) != new.get(key)
     ]
 
 
@@ -111,16 +127,17 @@ def configure_stored(
         UserError: If an override would make it another run.
         ConfigError: If a value is not allowed.
     """
+    _check_plain(data, name)
     _check_values(data, name, variables)
     named = data.get(COMPONENTS)
     if not isinstance(named, dict) or not all(isinstance(spec, str) for spec in named.values()):
-        raise ForeignConfigError(f"{name} is not used: it does not say what it configures ({COMPONENTS}).")
+        raise _refused(name, f"it does not say what it configures ({COMPONENTS})")
     reader = _Reader(registry, named, name)
     cfg = OmegaConf.structured(TrainingConfig)
     known = {field.name for field in dataclasses.fields(TrainingConfig)}
     for key, value in data.items():
         if key not in (*known, COMPONENTS):
-            raise ForeignConfigError(f"{name} is not used: a configuration has no {key!r}.")
+            raise _refused(name, f"a configuration has no {key!r}")
         if key in known:
             reader.set(cfg, key, key, value)
     reader.check_all_used()
@@ -136,16 +153,22 @@ def _check_values(data: Mapping[str, Any], name: str, variables: Sequence[str]) 
     missing: dict[str, None] = {}
     for path, value in _flat(dict(data)):
         if "_target_" in path.split("."):
-            raise ForeignConfigError(f"{name} is not used: {path} names code, which a configuration cannot.")
+            raise _refused(name, f"{path} names code, which a configuration cannot")
         if isinstance(value, str) and "${" in value:
             if "${" in VARIABLE.sub("", value):
-                raise ForeignConfigError(f"{name} is not used: {path} has the interpolation {value!r}.")
+                raise _refused(name, f"{path} has the interpolation {value!r}")
             missing.update(dict.fromkeys(n for n, _ in VARIABLE.findall(value) if n not in variables))
     if missing:
         options = " ".join(f"--env {variable}" for variable in missing)
         raise UserError(
             f"{name} uses the environment variables {', '.join(missing)}. If this run may see them, add {options}."
         )
+
+
+def variables_in(data: Mapping[str, Any]) -> list[str]:
+    """Names of the environment variables that a configuration uses."""
+    texts = [value for _, value in _flat(dict(data)) if isinstance(value, str)]
+    return list(dict.fromkeys(name for text in texts for name, _ in VARIABLE.findall(text)))
 
 
 class _Reader:
@@ -176,15 +199,17 @@ class _Reader:
                 OmegaConf.update(parent, key, value, merge=False)
         except OmegaConfBaseException as error:
             reason = str(error.msg or error).splitlines()[0]
-            raise ForeignConfigError(f"{self._name} is not used: {path}: {reason}.") from None
+            raise _refused(self._name, f"{path}: {reason}") from None
 
     def _component(self, path: str, content: Any) -> DictConfig:
         kind = kind_of(path)
         if kind is None:
-            raise ForeignConfigError(f"{self._name} is not used: {path} is no component of a configuration.")
+            raise _refused(self._name, f"{path} is no component of a configuration")
+        if not isinstance(content, dict):
+            raise _refused(self._name, f"{path} has no options")
         spec = self.specs[path] = self._registry.get(kind, self._named[path])
         node: DictConfig = OmegaConf.structured(spec.config)
-        self._set_all(node, path, content if isinstance(content, dict) else {})
+        self._set_all(node, path, content)
         return node
 
     def _set_all(self, node: Any, path: str, content: Mapping[str, Any]) -> None:
@@ -192,14 +217,14 @@ class _Reader:
         for key, value in content.items():
             if key not in node:
                 known = ", ".join(str(field) for field in node)
-                raise ForeignConfigError(f"{self._name} is not used: {path} has no {key!r}. Known: {known}.")
+                raise _refused(self._name, f"{path} has no {key!r}. Known: {known}")
             self.set(node, key, f"{path}.{key}", value)
 
     def check_all_used(self) -> None:
         """Every component that is named must have its place."""
         unused = [path for path in self._named if path not in self.specs]
         if unused:
-            raise ForeignConfigError(f"{self._name} is not used: there is no {unused[0]!r} that is configured.")
+            raise _refused(self._name, f"there is no {unused[0]!r} that is configured")
 
     def choices(self) -> dict[str, Any]:
         """The option of each group."""
@@ -245,6 +270,7 @@ def _choose_callbacks(registry: Registry, composition: Composition, item: Item) 
     for name in dict.fromkeys(chosen):
         spec = registry.get("callback", name.rpartition("_")[0] if name in kept and name[-1].isdigit() else name)
         composition.cfg["callbacks"][name] = kept.get(name, OmegaConf.structured(spec.config))
+    composition.choices["callbacks"] = list(composition.cfg["callbacks"])
 
 
 def _is_as_recorded(composition: Composition, item: Item, data: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Env
+from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import concatenate, iterate
 from numpy.typing import NDArray
@@ -74,7 +75,8 @@ class InProcessVectorEnv(SyncVectorEnv):
             self._actions[index].clear()
             self.busy = (index, time.monotonic(), seeds[index])
             try:
-                self._env_obs[index], info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
+                observation, info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
+                self._env_obs[index] = copied(observation) if self._repeats else observation
             except MazeError:
                 raise
             except (Exception, SystemExit) as error:
@@ -118,7 +120,8 @@ class InProcessVectorEnv(SyncVectorEnv):
     def _took_step(self, index: int, outcome: Any) -> dict[str, Any]:
         """Stores what a step of one env returned, and hands on its info."""
         observation, reward, terminated, truncated, info = outcome
-        self._env_obs[index], self._rewards[index] = observation, reward
+        self._env_obs[index] = copied(observation) if self._repeats else observation
+        self._rewards[index] = reward
         self._terminations[index], self._truncations[index] = terminated, truncated
         return info  # type: ignore[no-any-return]
 
@@ -137,10 +140,15 @@ class InProcessVectorEnv(SyncVectorEnv):
             LOG.warning("env %d raised %s when it was closed: %s", index, type(problem).__name__, problem)
         try:
             env = self.envs[index] = _constructed(self._make_env)
+            before = self._env_obs[index]
             self._env_obs[index], info = env.reset(seed=self._seeds[index], options=self._options[index])
-            for taken in (*self._actions[index], *action):
+            for taken in self._actions[index]:
                 info = self._took_step(index, env.step(taken))
-            return info
+            if not action:
+                return info
+            if not data_equivalence(before, copied(self._env_obs[index]), exact=True):
+                raise RuntimeError("the same seed and actions led elsewhere")
+            return self._took_step(index, env.step(action[0]))
         except MazeError:
             raise
         except (Exception, SystemExit) as again:

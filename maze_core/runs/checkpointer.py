@@ -56,6 +56,7 @@ class Checkpointer:
             self._store.write({**self._records, "state": state}, summary, self.fingerprint)
         except StorageError as error:
             if self.config.on_error is OnCheckpointError.stop:
-                raise StorageError(f"{error} The run can go on from the checkpoint before.") from None
+                before = " The run can go on from the checkpoint before." if self._store.numbers() else ""
+                raise StorageError(f"{error}{before}") from None
             LOG.warning("%s", error)
         self._saved_at, self._updates = time.monotonic(), 0

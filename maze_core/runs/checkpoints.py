@@ -15,11 +15,12 @@ ever written twice.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ FORMAT = 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 LIMITS = {TENSORS: 2**34, STATE: 2**26, MANIFEST: 2**20}
 """Most bytes that are written to and read of each file."""
+
+MAX_HEADER, MAX_PARTS, MAX_DEPTH = 2**24, 2**20, 100
+"""Most bytes of the list of tensors, and most dicts and lists of a state: each takes a hundred times its text."""
+
+MAX_NUMBER, MAX_TRIED = 10**17, 100
+"""Largest number, and how many checkpoints are looked at for one that is intact."""
 
 TEMPORARY, DAMAGED = ".tmp-", "damaged-"
 TENSOR, ARRAY = "$tensor", "$array"
@@ -86,18 +93,17 @@ class CheckpointStore:
             StorageError: If the disk does not take it; earlier checkpoints are as they were.
         """
         numbers = self.numbers()
-        final = self._path(numbers[-1] + 1 if numbers else 0)
+        number = numbers[-1] + 1 if numbers else 0
+        final = self._path(number)
         tensors: dict[str, torch.Tensor] = {}
         tree = _without_tensors(state, "", tensors)
         contents = {TENSORS: safetensors.torch.save(tensors), STATE: _json(tree)}
         files = {name: {"size": len(data), "sha256": _hash(data)} for name, data in contents.items()}
-        manifest = {"format": FORMAT, "number": int(final.name), "files": files}
+        manifest = {"format": FORMAT, "number": number, "files": files}
         contents[MANIFEST] = _signed({**manifest, "summary": summary, "fingerprint": fingerprint})
         temporary = self.directory / f"{TEMPORARY}{final.name}"
         try:
-            for name, data in contents.items():
-                if len(data) > LIMITS[name]:
-                    raise OSError(f"{name} would have more than {LIMITS[name]} bytes")
+            _check_limits(number, contents)
             self._remove_temporary()
             temporary.mkdir(parents=True)
             for name, data in contents.items():
@@ -116,7 +122,7 @@ class CheckpointStore:
             names = [entry.name for entry in os.scandir(self.directory) if entry.is_dir(follow_symlinks=False)]
         except OSError:
             return []
-        plain = (name for name in names if name.isascii() and name.isdecimal() and len(name) < 18)
+        plain = (name for name in names if name.isascii() and name.isdecimal() and len(name) < len(str(MAX_NUMBER)))
         return sorted(int(name) for name in plain if name == _name(int(name)))
 
     def newest(self) -> Checkpoint:
@@ -125,14 +131,18 @@ class CheckpointStore:
         Raises:
             NothingUsableError: If there is none.
         """
-        reasons = []
-        for number in reversed(self.numbers()):
+        damaged: dict[int, str] = {}
+        for number in self.numbers()[: -MAX_TRIED - 1 : -1]:
             try:
-                return self.read(number)
+                found = self.read(number)
             except DamagedError as damage:
-                reasons.append(f"{self._path(number)}: {damage}")
-                LOG.warning("checkpoint %s is damaged and left out: %s", self._path(number), damage)
-        raise NothingUsableError("\n".join([f"there is no usable checkpoint in {self.directory}.", *reasons]))
+                damaged[number] = f"{self._path(number)}: {damage}"
+                continue
+            for reason in shortened(damaged.values()):
+                LOG.warning("a checkpoint is damaged and left out: %s", reason)
+            return found
+        raise NothingUsableError("\n".join([f"there is no usable checkpoint in {printable(str(self.directory))}.",
+                                            *shortened(damaged.values())]))  # fmt: skip
 
     def read(self, number: int) -> Checkpoint:
         """Reads one checkpoint.
@@ -183,7 +193,7 @@ class CheckpointStore:
             if number > after:
                 place = self.directory / f"{DAMAGED}{_name(number)}"
                 try:
-                    shutil.rmtree(place, ignore_errors=True)  # an earlier one of this number
+                    _delete(place)  # an earlier one of this number
                     self._path(number).rename(place)
                 except OSError as error:
                     raise StorageError(f"{self._path(number)} cannot be renamed: {reason_of(error)}.") from None
@@ -204,7 +214,40 @@ class CheckpointStore:
     def _remove_temporary(self) -> None:
         """Deletes what a killed process left."""
         for path in self.directory.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(path)
+            _delete(path)
+
+
+def shortened(reasons: Collection[str]) -> list[str]:
+    """The first two, as lines to be printed, and how many more there are."""
+    first = [printable(reason)[:500] for reason in itertools.islice(reasons, 2)]
+    return first if len(reasons) <= len(first) else [*first[:-1], f"{first[-1]} (and {len(reasons) - 2} more)"]
+
+
+def _delete(path: Path) -> None:
+    """Deletes a folder, or whatever else has its name."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_limits(number: int, contents: Mapping[str, bytes]) -> None:
+    """Raises OSError for what could not be read again."""
+    if number >= MAX_NUMBER:
+        raise OSError("there are no higher numbers")
+    for name, data in contents.items():
+        if len(data) > LIMITS[name]:
+            raise OSError(f"{name} would have more than {LIMITS[name]} bytes")
+    if _n_parts(contents[STATE]) > MAX_PARTS or _header_size(contents[TENSORS]) > MAX_HEADER:
+        raise OSError("the state has too many parts")
+
+
+def _n_parts(tree: bytes) -> int:
+    return tree.count(b"{") + tree.count(b"[")
+
+
+def _header_size(data: bytes) -> int:
+    return int.from_bytes(data[:8], "little")
 
 
 def _name(number: int) -> str:
@@ -233,8 +276,11 @@ def _write(path: Path, data: bytes) -> None:
 
 def _manifest(data: bytes, number: int) -> dict[str, Any]:
     manifest = parse_json(data, MANIFEST)
-    if not isinstance(manifest, dict) or _signed({k: v for k, v in manifest.items() if k != "sha256"}) != data:
-        raise DamagedError(f"{MANIFEST} is not what was written")
+    try:
+        if not isinstance(manifest, dict) or _signed({k: v for k, v in manifest.items() if k != "sha256"}) != data:
+            raise DamagedError(f"{MANIFEST} is not what was written")
+    except RecursionError:
+        raise DamagedError(f"{MANIFEST} is nested too deep") from None
     if manifest.get("format") != FORMAT:
         raise DamagedError(f"{MANIFEST} is not of format {FORMAT}")
     files = manifest.get("files")
@@ -264,9 +310,11 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, torch.Tensor]) ->
 
 
 def _state(tree: bytes, data: bytes) -> dict[str, Any]:
+    if _n_parts(tree) > MAX_PARTS or _header_size(data) > MAX_HEADER:
+        raise DamagedError(f"{STATE} or {TENSORS} has too many parts")
     try:
         tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise DamagedError(f"{TENSORS} holds no tensors: {printable(str(error))[:100]}") from None
     try:
         state = _with_tensors(parse_json(tree, STATE), tensors)
@@ -277,11 +325,13 @@ def _state(tree: bytes, data: bytes) -> dict[str, Any]:
     return state
 
 
-def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: dict[str, torch.Tensor], depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, dict):
         if set(value) == {TENSOR}:
             return tensors.pop(value[TENSOR])
         if set(value) == {ARRAY}:
             return tensors.pop(value[ARRAY]).numpy()
-        return {key: _with_tensors(part, tensors) for key, part in value.items()}
-    return [_with_tensors(part, tensors) for part in value] if isinstance(value, list) else value
+        return {key: _with_tensors(part, tensors, depth + 1) for key, part in value.items()}
+    return [_with_tensors(part, tensors, depth + 1) for part in value] if isinstance(value, list) else value

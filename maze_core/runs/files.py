@@ -138,8 +138,8 @@ def reason_of(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without control characters, which could move the cursor or change colours of a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """A text on one line, without characters that could move the cursor or change colours of a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class GrowingFile:
@@ -147,34 +147,35 @@ class GrowingFile:
 
     Args:
         path: Where it is.
-        size: None for a new file; else how many bytes of the present one are kept. They are copied, so
-            that another name of the same file, or what a link points to, does not change.
+        size: How many bytes of a file that is there are kept; None keeps all. They are copied, so that
+            another name of the same file, or what a link points to, does not change.
+
+    Raises:
+        ValueError: If the size is no whole number >= 0.
+        StorageError: If it cannot be written.
 
     Attributes:
         complete: Whether there were so many bytes.
-
-    Raises:
-        StorageError: If it cannot be written.
     """
 
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.path, self.complete = path, True
-        if size is None:
-            path.unlink(missing_ok=True)
-            self._file: IO[bytes] = self._guarded(lambda: path.open("xb"))
-        else:
+        if size is not None and (type(size) is not int or size < 0):
+            raise ValueError(f"{size!r} is no size of {path.name}")
+        if size is not None or os.path.lexists(path):
             write_file(path, lambda file: self._keep(file, size))
-            self._file = self._guarded(lambda: path.open("ab"))
+        self._file: IO[bytes] = self._guarded(lambda: path.open("ab"))
 
-    def _keep(self, copy: IO[bytes], size: int) -> None:
+    def _keep(self, copy: IO[bytes], size: int | None) -> None:
+        left = MAX_KEPT if size is None else size
         try:
             with open_file(self.path, MAX_KEPT) as file:
-                while size and (chunk := file.read(min(size, 2**20))):
+                while left and (chunk := file.read(min(left, 2**20))):
                     copy.write(chunk)
-                    size -= len(chunk)
+                    left -= len(chunk)
         except UnreadableError:
             pass
-        self.complete = size == 0
+        self.complete = size is None or left == 0
 
     def write(self, data: bytes) -> None:
         """Appends, and hands it to the operating system.

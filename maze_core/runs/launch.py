@@ -47,11 +47,13 @@ class Asked:
         overrides: As they were written.
         command: The whole command line.
         next_command: From a run directory to the command that starts another run from its weights.
+        resume_command: From a run directory to the command that goes on with it.
     """
 
     overrides: Sequence[str]
     command: str
     next_command: Callable[[Path], str]
+    resume_command: Callable[[Path], str]
 
 
 class Run:
@@ -62,10 +64,14 @@ class Run:
         loop: Its training.
         lock: Keeps others out of its directory.
         begin: Is called before the first update in this process.
+        resume_command: How to go on with it.
     """
 
-    def __init__(self, built: BuiltRun, loop: TrainingLoop, lock: RunLock, begin: Callable[[], None]) -> None:
+    def __init__(
+        self, built: BuiltRun, loop: TrainingLoop, lock: RunLock, begin: Callable[[], None], resume_command: str
+    ) -> None:
         self.built, self.loop, self._lock, self._begin = built, loop, lock, begin
+        self.resume_command = resume_command
         self.checkpoints = CheckpointStore(loop.directory.path / CHECKPOINTS)
         self.begun = False
 
@@ -116,7 +122,7 @@ def start_run(registry: Registry, configured: Configured, built: BuiltRun, asked
         _sample_statistics(built, directory)
         loop.save()
 
-    return Run(built, loop, lock, begin)
+    return Run(built, loop, lock, begin, asked.resume_command(directory.path))
 
 
 def resume_run(
@@ -178,7 +184,7 @@ def resume_run(
                 loop.save()  # what the user changed holds from now on
 
         opened.pop_all()
-        return configured, Run(built, loop, lock, begin)
+        return configured, Run(built, loop, lock, begin, request.resume_command(stored.path))
 
 
 def _configured(
@@ -226,6 +232,8 @@ def _account(checkpoint: Checkpoint, built: BuiltRun, checkpointer: Checkpointer
     lost = built.workspace.n_not_repeated
     if lost:
         inexact.append(f"{lost} episodes under way cannot be repeated and are cut off")
+    if loop.config.device != "cpu":
+        inexact.append(f"on {loop.config.device} sums may be done in another order")
     inexact += differences(checkpoint.fingerprint, checkpointer.fingerprint)[:MAX_TOLD]
     where = f"update {built.trainer.updates}, {built.trainer.env_steps} env steps, epoch {loop.epoch}"
     how = "exact" if not inexact else f"NOT exact: {'; '.join(inexact)}"
@@ -282,7 +290,7 @@ def _info(
 ) -> RunInfo:
     return RunInfo(
         directory.path, configured.to_yaml(), asked.command, notes, configured.config.runner.n_epochs,
-        configured.to_data(), pictures, asked.next_command(directory.path),
+        configured.to_data(), pictures, asked.next_command(directory.path), asked.resume_command(directory.path),
     )  # fmt: skip
 
 

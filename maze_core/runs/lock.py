@@ -105,14 +105,16 @@ def holder(directory: Path) -> Holder | None:
     try:
         content = read_json(directory / LOCK, 4096)
         return Holder(printable(str(content["host"])), int(content["pid"]), printable(str(content["since"])))
-    except (UnreadableError, KeyError, TypeError, ValueError):
+    except (UnreadableError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
 def _opened(path: Path, flags: int) -> IO[bytes]:
-    """A plain file, never what a link points to."""
+    """A plain file, never what a link points to, and not one that has another name elsewhere."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    plain = stat.S_ISREG(status.st_mode)
+    if not plain or status.st_nlink > 1:
         os.close(descriptor)
-        raise OSError(f"{path.name} is no file")
+        raise OSError("the file has another name elsewhere" if plain else "it is no file")
     return os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb")

@@ -5,6 +5,7 @@ Every command that opens a run directory does it here.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 from maze_core.config import parse_config
 from maze_core.errors import NothingUsableError
 from maze_core.runs.checkpointer import CHECKPOINTS
-from maze_core.runs.checkpoints import CheckpointStore, DamagedError
+from maze_core.runs.checkpoints import MAX_TRIED, CheckpointStore, DamagedError, shortened
 from maze_core.runs.files import printable, read_file, reason_of
 from maze_core.runs.lock import Holder, holder, is_locked
 
@@ -62,32 +63,28 @@ class StoredRun:
 
     def condition(self) -> Condition:
         """How the run is doing."""
-        problems = []
-        summary: dict[str, Any] = {}
+        problems: list[str] = []
+        found: dict[str, Any] | None = None
         numbers = self.checkpoints.numbers()
-        for number in reversed(numbers):
+        for number in numbers[: -MAX_TRIED - 1 : -1]:
             try:
-                summary = self.checkpoints.verify(number)["summary"]
+                found = self.checkpoints.verify(number)["summary"]
                 break
             except DamagedError as damage:
                 problems.append(f"checkpoint {number:06d}: {damage}")
+        problems = shortened(problems)
+        usable = found is not None or not numbers  # it may have been killed before its first checkpoint
         try:
             self.config()
         except NothingUsableError as error:
-            problems.append(str(error))
-        running = is_locked(self.path)
-        reason = summary.get("stop_reason")
-        usable = bool(summary) and not any(CONFIG in problem for problem in problems)
-        if reason is not None:
-            status = "finished"
-        elif running:
+            usable, problems = False, [*problems, *shortened([str(error)])]
+        running, summary = is_locked(self.path), _summary(found or {})
+        status = "killed" if usable else "damaged"
+        if running:
             status = "running"
-        else:
-            status = "killed" if usable or not (numbers or problems) else "damaged"
-        if status == "finished" and not usable:
-            status = "damaged"
-        return Condition(status, _summary(summary), [printable(problem) for problem in problems],
-                         holder(self.path) if running else None, self._last_change())  # fmt: skip
+        elif usable and summary["stop_reason"] is not None:
+            status = "finished"
+        return Condition(status, summary, problems, holder(self.path) if running else None, self._last_change())
 
     def _last_change(self) -> float:
         newest = 0.0
@@ -123,14 +120,14 @@ class Condition:
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """Only what is expected of a summary, and of the expected type."""
-    kinds = {"epoch": int, "updates": int, "env_steps": int, "best_reward": (int, float), "stop_reason": str}
-    found = {}
-    for name, kind in kinds.items():
+    """Only what is expected of a summary, and of the expected type and size."""
+    found: dict[str, Any] = {}
+    for name in ("epoch", "updates", "env_steps"):
         value = content.get(name)
-        found[name] = value if isinstance(value, kind) and not isinstance(value, bool) else None  # type: ignore[arg-type]
-    if found["stop_reason"] is not None:
-        found["stop_reason"] = printable(found["stop_reason"])[:200]
+        found[name] = value if type(value) is int and 0 <= value < 2**63 else None
+    best, reason = content.get("best_reward"), content.get("stop_reason")
+    found["best_reward"] = best if isinstance(best, float) and math.isfinite(best) else None
+    found["stop_reason"] = printable(reason)[:200] if isinstance(reason, str) else None
     return found
 
 

@@ -20,7 +20,7 @@ from maze_core.runs.files import printable, read_file
 BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
 """Weights of the best policy by evaluation, and of the last one."""
 
-MAX_BYTES = 2**34
+MAX_BYTES, MAX_NAME = 2**34, 1000
 CALLS = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2")
 STORAGES = tuple(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short",
                                                      "Char", "Byte", "Bool"))  # fmt: skip
@@ -47,10 +47,12 @@ def read_weights(directory: str) -> dict[str, torch.Tensor]:
         for name, value in state.items():
             if not isinstance(name, str) or type(value) is not torch.Tensor or value.layout is not torch.strided:
                 raise ValueError("it is no mapping of tensors")
+            if not name.isprintable() or len(name) > MAX_NAME:
+                raise ValueError("a tensor has a name that cannot be shown")
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise ValueError("a tensor is larger than what is stored of it")
     except Exception as error:  # torch and zipfile raise many types for a damaged or foreign file
-        reason = printable(str(error)).partition("\n")[0] or type(error).__name__
+        reason = printable(str(error).partition("\n")[0])[:300] or type(error).__name__
         raise NothingUsableError(f"{path} holds no weights: {reason}.") from None
     return state
 
@@ -68,13 +70,14 @@ def _checked(content: bytes) -> IO[bytes]:
             raise ValueError("it is compressed")
         if sum(entry.file_size for entry in entries) > len(content):
             raise ValueError("it holds more than its size")
-        if len({entry.filename for entry in entries}) < len(entries):
+        names = [entry.filename.lower() for entry in entries]  # torch does not tell capitals from small letters
+        if len(set(names)) < len(names):
             raise ValueError("it holds two files of one name")
-        for entry in entries:
+        for entry, name in zip(entries, names, strict=True):
             data = archive.read(entry)
-            if entry.filename.endswith(".pkl"):
+            if name.endswith(".pkl"):
                 _check_calls(data)
-            checked.writestr(entry.filename, data)
+            checked.writestr(name, data)
     copy.seek(0)
     return copy
 
