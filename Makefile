@@ -9,9 +9,9 @@ SOURCES := maze_core conf plugins tests benchmarks examples
 .DEFAULT_GOAL := help
 
 # Tests run side by side, one thread each: more would only wait for each other.
-test test-all check: export OMP_NUM_THREADS := 1
-test test-all check: export OPENBLAS_NUM_THREADS := 1
-.PHONY: help install train test test-all check lint format types bench bench-install clean
+test test-all kill-sweep check: export OMP_NUM_THREADS := 1
+test test-all kill-sweep check: export OPENBLAS_NUM_THREADS := 1
+.PHONY: help install train test test-all kill-sweep check lint format types bench bench-install clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test: install  ## Run the fast tests and the short forms of the marked ones.
 
 test-all: install  ## Run every test, the long forms too.
 	$(BIN)/python -m pytest -n 2
+
+kill-sweep: install  ## Kill runs 50 times for each algorithm, and at every file operation: each ends alike.
+	$(BIN)/python -m pytest -n 2 -m kill
 
 check: lint types install  ## Format, lint, types, and the fast tests: green before every commit.
 	$(BIN)/python -m pytest -n 2 -m "not long and not learning and not kill"
