@@ -17,10 +17,10 @@ from statistics import median
 from common import HERE, Run, processor, run_process, spread, table, versions
 
 FORMS: dict[str, float | None] = {"every 5 s": 5.0, "none": None}
-ENV_STEPS = 1_000_000
+ENV_STEPS = 500_000
 BAR = 0.03
 LEGEND = """\
-- PPO, CartPole-v1, defaults, 1 M env steps, with all callbacks, one evaluation at the end; every run also
+- PPO, CartPole-v1, defaults, 500k env steps, with all callbacks, one evaluation at the end; every run also
   writes a checkpoint before the first update and one at the end.
 - train s: from the first update to the last; imports, evaluation and the last checkpoint excluded.
 - in checkpoints: share of that time in which they were collected, hashed, written and flushed to the disk.

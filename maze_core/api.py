@@ -222,7 +222,8 @@ class RunContext:
         if self._built is None:
             input_dir = self._configured.config.input_dir
             weights = None if input_dir is None else read_weights(input_dir)
-            self._built = build_run(self.registry, self._configured, weights)
+            with limited_threads(True):  # initial weights must not depend on their number
+                self._built = build_run(self.registry, self._configured, weights)
         return self._built
 
     def evaluate(self, n_episodes: int = 20) -> dict[str, float]:
@@ -271,10 +272,12 @@ class RunContext:
     def close(self) -> None:
         """Closes envs and loggers; ``with RunContext(...) as rc:`` does it at the end."""
         self._closed = True
-        if self._built is not None:
-            self._built.close()
-        if self._run is not None:
-            self._run.close()
+        try:
+            if self._built is not None:
+                self._built.close()
+        finally:
+            if self._run is not None:
+                self._run.close()
 
     def __enter__(self) -> RunContext:
         """Returns the context itself."""

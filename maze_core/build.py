@@ -83,7 +83,7 @@ class RunWorkspace:
     @property
     def n_not_repeated(self) -> int:
         """How many episodes under way could not go on when the run did."""
-        return sum(env.n_not_repeated for env in self._trained_in if isinstance(env, ReplayedVectorEnv))
+        return sum(getattr(env, "n_not_repeated", 0) for env in self._trained_in)
 
     def close(self) -> None:
         """Closes all envs."""

@@ -88,7 +88,7 @@ def summary_lines(summary: RunSummary, next_command: str, resume_command: str = 
         deviation = final.values["BaseEnvEvents/reward/std"]
         result = f"{final.mean_reward:.3f} ± {deviation:.3f}"
         lines.append(f"Final evaluation of the best policy: {result} over {episodes} new episodes.")
-    if summary.signal is not None:
+    if summary.signal is not None and summary.final is None:
         lines.append(f"Go on where it ended:  {resume_command}")
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",

@@ -55,7 +55,7 @@ class CheckpointConfig:
 
 CHANGEABLE = (
     "runner.n_epochs", "runner.total_env_steps", "runner.stop_at_reward", "runner.patience", "runner.checkpoint",
-    "runner.on_env_error", "runner.step_timeout", "runner.raw_errors", "callbacks",
+    "runner.on_env_error", "runner.step_timeout", "runner.raw_errors", "runner.device", "callbacks",
 )  # fmt: skip
 """What a run that goes on may change; everything else would make it another run."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from maze_core.builtins.config import ObservationNormalizationConfig, StatisticsSource
 from maze_core.errors import UserError
 from maze_core.rl.actors import Actors
 from maze_core.rl.normalization import ObservationNormalization
+from maze_core.runs.files import UnreadableError, read_json
 
 MAX_BYTES = 2**26
 
@@ -29,8 +29,6 @@ def build_normalization(config: ObservationNormalizationConfig, actors: Actors) 
 
 def _read(file: Path) -> object:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"observation_normalization: {file} is larger than {MAX_BYTES} bytes.")
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"observation_normalization: {file} cannot be read: {error}") from None
+        return read_json(file.resolve(), MAX_BYTES)
+    except (UnreadableError, OSError) as error:
+        raise UserError(f"observation_normalization: {error}") from None

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Function = Callable[..., Any]
 
+MAX_MESSAGE = 2500
+"""Characters of a message that are shown; more come from a file only."""
+
 
 def plugin_options(function: Function) -> Function:
     """Adds --plugin, --no-local and --debug."""
@@ -69,6 +72,7 @@ def as_block(message: str) -> str:
 
     Control characters, which a name in a file could bring, are shown and not obeyed.
     """
+    message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} ..."
     message = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message.replace("\t", "    "))
     first, *rest = message.rstrip().splitlines() or ["error"]
     return "\n".join([f"maze: {first}", *(f"      {line}" for line in rest)])

@@ -91,11 +91,13 @@ def _ago(seconds: float) -> str:
 
 def _show_one(run: StoredRun, condition: Condition, as_json: bool) -> None:
     """One run in detail."""
-    data = _as_data(condition)
+    from maze_core.runs.files import printable
+
+    data = {"run": printable(str(run.path.resolve())), **_as_data(condition)}
     if as_json:
-        print_json({"run": str(run.path.resolve()), **data})
+        print_json(data)
         return
-    row = dict(zip(COLUMNS, _cells({"run": str(run.path.resolve()), **data}), strict=True))
+    row = dict(zip(COLUMNS, _cells(data), strict=True))
     if data["stop_reason"] is not None:
         row["ended"] = data["stop_reason"]
     if data["holder"] is not None:
@@ -105,8 +107,6 @@ def _show_one(run: StoredRun, condition: Condition, as_json: bool) -> None:
     for problem in condition.problems:
         click.echo(f"{'damaged':<10}{problem}")
     if condition.status == "killed" and condition.summary["updates"] is not None:
-        click.echo(f"{'next':<10}maze resume {shlex.quote(str(run.path))}")
+        click.echo(f"{'next':<10}maze resume {shlex.quote(run.shown)}")
     elif condition.status == "finished":
-        click.echo(
-            f"{'next':<10}maze train input_dir={shlex.quote(str(run.path))}  (and the env and model of this run)"
-        )
+        click.echo(f"{'next':<10}maze train input_dir={shlex.quote(run.shown)}  (and the env and model of this run)")

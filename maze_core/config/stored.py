@@ -8,6 +8,7 @@ the user allowed by name.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,9 @@ MAX_BYTES, MAX_EVENTS, MAX_DEPTH = 2**18, 20_000, 30
 VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(,[^${}]*)?\}")
 COMPONENTS = "components"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+PATHS = ("run_dir", "input_dir")
+"""What may have any name that a folder has: nothing is read from there when a run goes on."""
 
 
 class ForeignConfigError(NothingUsableError):
@@ -80,7 +84,7 @@ def _check_plain(data: Mapping[str, Any], name: str) -> None:
             raise _refused(name, f"{path} is a {type(value).__name__}")
         if not all(isinstance(text, str) for text in texts):
             raise _refused(name, f"{path} has a key that is no text")
-        if any(CONTROL.search(text) for text in texts):
+        if any(CONTROL.search(text) for text in texts) and path not in PATHS:
             raise _refused(name, f"{path} has control characters")
         if isinstance(value, int) and abs(value) >= 2**64:
             raise _refused(name, f"{path} is too large")
@@ -143,7 +147,10 @@ def configure_stored(
     reader.check_all_used()
     composition = Composition(cfg, reader.choices())
     own = _apply_items(registry, composition, items, data)
-    config, components = typed(registry, composition)
+    try:
+        config, components = typed(registry, composition)
+    except ConfigError as error:
+        raise ConfigError(_without_secrets(str(error), variables)) from None
     for path, spec in reader.specs.items():
         _check_foreign(spec, config, path, own)
     return Configured(config, composition.cfg, composition.choices, components, [])
@@ -163,6 +170,26 @@ def _check_values(data: Mapping[str, Any], name: str, variables: Sequence[str]) 
         raise UserError(
             f"{name} uses the environment variables {', '.join(missing)}. If this run may see them, add {options}."
         )
+
+
+def check_recordable(text: str) -> None:
+    """Checks that a configuration could be read back.
+
+    Args:
+        text: As it is recorded.
+
+    Raises:
+        ForeignConfigError: If it could not.
+    """
+    data = parse_config(text.encode(), "its configuration")
+    _check_values(data, "its configuration", variables_in(data))
+
+
+def _without_secrets(message: str, variables: Sequence[str]) -> str:
+    """A message without the values of these environment variables."""
+    for value in filter(None, map(os.environ.get, variables)):
+        message = message.replace(value, "***")
+    return message
 
 
 def variables_in(data: Mapping[str, Any]) -> list[str]:
@@ -244,7 +271,7 @@ def _apply_items(
     """Applies what may change, refuses what may not, and returns the keys that the user named."""
     refused = []
     for item in items:
-        if item.key == "callbacks" and item.operation != "delete":
+        if item.key == "callbacks":
             _choose_callbacks(registry, composition, item)
         elif any(item.key == key or item.key.startswith(f"{key}.") for key in CHANGEABLE):
             apply_item(composition, item)
@@ -266,10 +293,15 @@ def _choose_callbacks(registry: Registry, composition: Composition, item: Item) 
     node = composition.cfg["callbacks"]
     kept = dict(node.items_ex(resolve=False))
     chosen = [*kept, *names] if item.operation == "add" else names
+    if item.operation == "delete":
+        if missing := [name for name in names if name not in kept]:
+            raise ConfigError(f"{item.text}: {missing[0]} is not there to be removed.")
+        chosen = [name for name in kept if names and name not in names]
     composition.cfg["callbacks"] = {}
     for name in dict.fromkeys(chosen):
-        spec = registry.get("callback", name.rpartition("_")[0] if name in kept and name[-1].isdigit() else name)
-        composition.cfg["callbacks"][name] = kept.get(name, OmegaConf.structured(spec.config))
+        new = name not in kept
+        node = OmegaConf.structured(registry.get("callback", name).config) if new else kept[name]
+        composition.cfg["callbacks"][name] = node
     composition.choices["callbacks"] = list(composition.cfg["callbacks"])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maze_core.errors import EnvFaultError, EnvRowError, NonFiniteError
 from maze_core.rl.actors import Turn, action_mask
 from maze_core.rl.kernels import Kernel
-from maze_core.rl.replay import KeepsState
+from maze_core.rl.replay import KeepsState, restore
 from maze_core.rl.rollouts import Rollout
 from maze_core.rl.spaces import Encoded
 from maze_core.rl.storage import ActionNoise, Decisions, EndedEpisodes, RawObservations, Seen, Ticks
@@ -208,7 +208,7 @@ class Collector:
         self._noise.used = {key: int(state["actions"][key]) for key in self.actors.by_key if key in state["actions"]}
         self._episodes[:], lengths = state["episodes"], np.array(state["lengths"], np.int64)
         nothing = (None, np.zeros(self.env.num_envs, bool))
-        self._observation, kept = nothing if state["envs"] is None else self.env.set_state(state["envs"])  # type: ignore[attr-defined]
+        self._observation, kept = nothing if state["envs"] is None else restore(self.env, state["envs"])
         self._episodes += ~kept & (lengths > 0)
         self._lengths[:], self._returns[:] = np.where(kept, lengths, 0), np.where(kept, state["returns"], 0.0)
         if not kept.all():

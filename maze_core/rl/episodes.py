@@ -52,15 +52,40 @@ class EpisodeBatch:
     observed: Sequence[Any] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """All but the moments of observations, which were learned from already, as arrays and JSON values."""
-        events = [None if event is None else dict(event.values) for event in self.events]
-        return {"returns": self.returns, "lengths": self.lengths, "events": events}
+        """All but the moments of observations, which were learned from already: one array for each event."""
+        rows: dict[str, list[int]] = {}
+        values: dict[str, list[NDArray[Any]]] = {}
+        for row, event in enumerate(self.events):
+            for path, value in {} if event is None else event.values.items():
+                rows.setdefault(path, []).append(row)
+                values.setdefault(path, []).append(np.asarray(value))
+        events = {
+            path: {
+                "rows": np.array(rows[path]),
+                "sizes": np.array([part.size if part.ndim else -1 for part in parts]),  # -1: a number
+                "values": np.concatenate([np.atleast_1d(part) for part in parts]),
+            }
+            for path, parts in values.items()
+        }
+        told = np.array([event is not None for event in self.events], bool)
+        return {"returns": self.returns, "lengths": self.lengths, "told": told, "events": events}
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> EpisodeBatch:
-        """The batch that `state_dict` described."""
-        events = [None if values is None else EpisodeEvents(values) for values in state["events"]]
-        return EpisodeBatch(state["returns"], state["lengths"], events)
+        """The batch that `state_dict` described.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        values: list[dict[str, Any]] = [{} for _ in state["told"]]
+        for path, event in state["events"].items():
+            ends = np.cumsum(np.abs(event["sizes"]))
+            if len(ends) and ends[-1] != len(event["values"]):
+                raise ValueError(f"the event {path} has other sizes")
+            for row, size, end in zip(event["rows"].tolist(), event["sizes"].tolist(), ends.tolist(), strict=True):
+                values[row][path] = event["values"][end - size : end] if size >= 0 else event["values"][end - 1].item()
+        events = [EpisodeEvents(own) if told else None for own, told in zip(values, state["told"], strict=True)]
+        return EpisodeBatch(np.asarray(state["returns"]), np.asarray(state["lengths"]), events)
 
     @staticmethod
     def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:

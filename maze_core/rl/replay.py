@@ -57,8 +57,6 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         env: A vector env that keeps the contract of `maze_core.rl.vector_env`.
         max_steps: An episode of more steps (sub-steps of a structured env) is not remembered.
 
-    Attributes:
-        n_not_repeated: How many episodes `set_state` could not lead to the same place.
     """
 
     def __init__(self, env: AnyVectorEnv, max_steps: int) -> None:
@@ -73,7 +71,6 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         self._traces = np.zeros(env.num_envs, np.uint64)  # checksum of what each episode showed
         self._observation: Any = None
         self._told = False  # that an episode is too long
-        self.n_not_repeated = 0
         # Rewards that depend on what was learned are others the second time.
         self._traces_rewards = not any(hasattr(layer, "state_dict") for layer in layers(env))
 
@@ -161,7 +158,6 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
             for now, before in zip(_leaves(observation), state["observation"], strict=True):
                 same &= _same_rows(now, before)
             same &= self._traces == np.array(state["traces"], np.uint64)
-        self.n_not_repeated = int(np.count_nonzero(~same))
         return observation, same
 
     def _checked(self, state: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[NDArray[Any]]]:
@@ -173,6 +169,17 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         if not ages.shape == seeds.shape == (self.num_envs,) or given != expected or ages.min() < UNKNOWN:
             raise ValueError(f"it is not that of {self.num_envs} envs with actions {self.single_action_space}")
         return ages, seeds, actions
+
+
+def restore(env: Any, state: Mapping[str, Any]) -> tuple[Any, NDArray[np.bool_]]:
+    """Gives a vector env that keeps its state what `get_state` returned, and notes on it what was lost.
+
+    Returns:
+        As `KeepsState.set_state`.
+    """
+    observation, kept = env.set_state(state)
+    env.n_not_repeated = int(np.count_nonzero(~kept))
+    return observation, kept
 
 
 def layers(env: Any) -> Iterator[Any]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import Env
+from gymnasium import Env, Wrapper
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import concatenate, iterate
@@ -139,11 +139,14 @@ class InProcessVectorEnv(SyncVectorEnv):
         except Exception as problem:  # it is broken anyway
             LOG.warning("env %d raised %s when it was closed: %s", index, type(problem).__name__, problem)
         try:
+            learned = [state() for state in _offers(self.envs[index], "state_dict")]
             env = self.envs[index] = _constructed(self._make_env)
             before = self._env_obs[index]
             self._env_obs[index], info = env.reset(seed=self._seeds[index], options=self._options[index])
             for taken in self._actions[index]:
                 info = self._took_step(index, env.step(taken))
+            for load, state in zip(_offers(env, "load_state_dict"), learned, strict=True):
+                load(state)  # what wrappers learned over episodes
             if not action:
                 return info
             if not data_equivalence(before, copied(self._env_obs[index]), exact=True):
@@ -182,6 +185,16 @@ class InProcessVectorEnv(SyncVectorEnv):
     def _name(self, index: int) -> str:
         spec = self.envs[index].spec
         return spec.id if spec is not None else type(self.envs[index].unwrapped).__name__
+
+
+def _offers(env: Any, method: str) -> list[Callable[..., Any]]:
+    """This method of an env and its wrappers, from the outermost, as far as they have it."""
+    found = []
+    while env is not None:
+        if hasattr(type(env), method):
+            found.append(getattr(env, method))
+        env = env.env if isinstance(env, Wrapper) else None
+    return found
 
 
 def _constructed(make_env: Callable[[], Env[Any, Any]]) -> Env[Any, Any]:

@@ -29,7 +29,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from maze_core.errors import NothingUsableError, StorageError
+from maze_core.errors import NothingUsableError, PluginError, StorageError
 from maze_core.runs.files import UnreadableError, flush_directory, parse_json, printable, read_file, reason_of
 
 LOG = logging.getLogger("maze")
@@ -42,7 +42,7 @@ LIMITS = {TENSORS: 2**34, STATE: 2**26, MANIFEST: 2**20}
 MAX_HEADER, MAX_PARTS, MAX_DEPTH = 2**24, 2**20, 100
 """Most bytes of the list of tensors, and most dicts and lists of a state: each takes a hundred times its text."""
 
-MAX_NUMBER, MAX_TRIED = 10**17, 100
+MAX_NUMBER, MAX_TRIED = 10**17, 30
 """Largest number, and how many checkpoints are looked at for one that is intact."""
 
 TEMPORARY, DAMAGED = ".tmp-", "damaged-"
@@ -79,7 +79,7 @@ class CheckpointStore:
     """
 
     def __init__(self, directory: Path, keep: int = 3) -> None:
-        self.directory, self.keep = directory, max(keep, 2)
+        self.directory, self.keep = directory.absolute(), max(keep, 2)
 
     def write(self, state: Mapping[str, Any], summary: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
         """Writes a checkpoint, then deletes those that are older than the last few.
@@ -90,13 +90,17 @@ class CheckpointStore:
             fingerprint: JSON values.
 
         Raises:
+            PluginError: If the state has something else.
             StorageError: If the disk does not take it; earlier checkpoints are as they were.
         """
         numbers = self.numbers()
         number = numbers[-1] + 1 if numbers else 0
         final = self._path(number)
         tensors: dict[str, torch.Tensor] = {}
-        tree = _without_tensors(state, "", tensors)
+        try:
+            tree = _without_tensors(state, "state", tensors)
+        except TypeError as error:
+            raise PluginError(f"the run cannot be saved: {error}.") from None
         contents = {TENSORS: safetensors.torch.save(tensors), STATE: _json(tree)}
         files = {name: {"size": len(data), "sha256": _hash(data)} for name, data in contents.items()}
         manifest = {"format": FORMAT, "number": number, "files": files}
@@ -293,19 +297,31 @@ def _manifest(data: bytes, number: int) -> dict[str, Any]:
     return manifest
 
 
-def _without_tensors(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """The same tree with a reference in place of each tensor and array, which go into `tensors`."""
+def _without_tensors(value: Any, path: str, tensors: dict[str, torch.Tensor], depth: int = 0) -> Any:
+    """The same tree with a reference in place of each tensor and array, which go into `tensors`.
+
+    Raises:
+        TypeError: If something in it is neither, and no JSON value.
+    """
+    if depth > MAX_DEPTH:
+        raise TypeError(f"{path[:100]} is nested too deep")
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
-        kind = TENSOR if isinstance(value, torch.Tensor) else ARRAY
-        tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
-        tensors[path] = tensor.clone(memory_format=torch.contiguous_format)
-        return {kind: path}
+        kind, name = (TENSOR if isinstance(value, torch.Tensor) else ARRAY), str(len(tensors))
+        try:
+            tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+            tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+            raise TypeError(f"{path} cannot be saved: {str(error).partition(chr(10))[0]}") from None
+        return {kind: name}
     if isinstance(value, Mapping):
-        if TENSOR in value or ARRAY in value:
-            raise ValueError(f"{path} has a key that marks tensors")
-        return {str(key): _without_tensors(part, f"{path}/{key}", tensors) for key, part in value.items()}
+        for key in value:
+            if not isinstance(key, str) or key in (TENSOR, ARRAY):
+                raise TypeError(f"{path} has the key {key!r}; keys must be text, so write it as a list of pairs")
+        return {key: _without_tensors(part, f"{path}.{key}", tensors, depth + 1) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_tensors(part, f"{path}/{index}", tensors) for index, part in enumerate(value)]
+        return [_without_tensors(part, f"{path}.{index}", tensors, depth + 1) for index, part in enumerate(value)]
+    if not isinstance(value, (str, int, float, type(None))) or (type(value) is int and abs(value) >= 2**64):
+        raise TypeError(f"{path} is a {type(value).__name__}; a state holds tensors, arrays and JSON values")
     return value
 
 

@@ -40,7 +40,7 @@ def read_file(path: Path, limit: int) -> bytes:
         try:
             return file.read(os.fstat(file.fileno()).st_size)  # more is never asked for: memory is set aside for it
         except OSError as error:
-            raise UnreadableError(f"{path} cannot be read: {reason_of(error)}.") from None
+            raise UnreadableError(f"{printable(str(path))} cannot be read: {reason_of(error)}.") from None
 
 
 def open_file(path: Path, limit: int) -> IO[bytes]:
@@ -57,7 +57,7 @@ def open_file(path: Path, limit: int) -> IO[bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         reason = "it is a link" if path.is_symlink() else reason_of(error)
-        raise UnreadableError(f"{path} cannot be read: {reason}.") from None
+        raise UnreadableError(f"{printable(str(path))} cannot be read: {reason}.") from None
     status = os.fstat(descriptor)
     bad = None
     if not stat.S_ISREG(status.st_mode):
@@ -68,7 +68,7 @@ def open_file(path: Path, limit: int) -> IO[bytes]:
         bad = "it is large and mostly empty"
     if bad:
         os.close(descriptor)
-        raise UnreadableError(f"{path} cannot be read: {bad}.")
+        raise UnreadableError(f"{printable(str(path))} cannot be read: {bad}.")
     return os.fdopen(descriptor, "rb")
 
 
@@ -78,7 +78,7 @@ def read_json(path: Path, limit: int) -> Any:
     Raises:
         UnreadableError: If it is no such file.
     """
-    return parse_json(read_file(path, limit), str(path))
+    return parse_json(read_file(path, limit), printable(str(path)))
 
 
 def parse_json(data: bytes, name: str) -> Any:
@@ -159,7 +159,8 @@ class GrowingFile:
     """
 
     def __init__(self, path: Path, size: int | None = None) -> None:
-        self.path, self.complete = path, True
+        self.path, self.complete = path.absolute(), True
+        path = self.path
         if size is not None and (type(size) is not int or size < 0):
             raise ValueError(f"{size!r} is no size of {path.name}")
         if size is not None or os.path.lexists(path):

@@ -12,7 +12,7 @@ from typing import Any
 
 from maze_core.build import BuiltRun, build_run
 from maze_core.builtins.config import ObservationNormalizationConfig
-from maze_core.config import Configured, changed_keys, configure_stored
+from maze_core.config import Configured, changed_keys, check_recordable, configure_stored
 from maze_core.config.overrides import Item
 from maze_core.enums import Schedule
 from maze_core.errors import NonFiniteError, NothingUsableError, UserError
@@ -30,8 +30,9 @@ from maze_core.runs.lock import RunLock
 from maze_core.runs.normalize import sample_statistics
 from maze_core.runs.run_directory import NORMALIZATION, RunDirectory, environment
 from maze_core.runs.stored_run import CONFIG, StoredRun
-from maze_core.runs.threads import one_thread_is_enough
+from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
+from maze_core.runs.weights import BEST
 
 LOG = logging.getLogger("maze")
 
@@ -78,8 +79,8 @@ class Run:
     def begin(self) -> None:
         """Tells callbacks, and writes what belongs before the first update; once."""
         if not self.begun:
-            self.begun = True
             self._begin()
+            self.begun = True
 
     def close(self) -> None:
         """Lets others have the directory."""
@@ -100,6 +101,10 @@ def start_run(registry: Registry, configured: Configured, built: BuiltRun, asked
         StorageError: If it cannot be made.
     """
     config, choices = configured.config, configured.choices
+    try:
+        check_recordable(configured.to_yaml())
+    except NothingUsableError as error:
+        raise UserError(f"this run could not be resumed: {error}") from None
     name = "-".join(str(choices[group]) for group in ("env", "model", "algorithm", "runner"))
     directory = RunDirectory.create(config.run_dir, name)
     lock = RunLock(directory.path)
@@ -150,10 +155,16 @@ def resume_run(
     with ExitStack() as opened:
         lock = RunLock(stored.path)
         opened.callback(lock.release)
+        if not stored.checkpoints.numbers() and not (stored.path / BEST).exists():
+            raise NothingUsableError(
+                f"{stored.shown} ended before its first checkpoint, so nothing was learned that could be lost. "
+                "Start it again, in a new directory; its command.txt says how it was started."
+            )
         checkpoint = stored.checkpoints.newest()
         configured = _configured(registry, stored, checkpoint, items, variables)
         request = asked(configured)
-        built = build_run(registry, configured)
+        with limited_threads(True):  # as when the run began
+            built = build_run(registry, configured)
         opened.callback(built.close)
         directory, started = RunDirectory(stored.path), checkpoint.state["started"]
         checkpointer = _checkpointer(registry, configured, built, directory, started)
@@ -164,13 +175,16 @@ def resume_run(
         if _horizon(built, configured) != horizon:
             end = _horizon(built, configured)
             notes.append(f"Schedules end after {end} updates, as when the run began, and keep their last value then.")
-        states = checkpoint.state["state"]["callbacks"]
+        states = checkpoint.state["state"].get("callbacks")
+        if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+            raise NothingUsableError(f"{stored.shown}: its checkpoint does not say where callbacks stand.")
         changed = configured.to_data() != checkpoint.state["config"]
 
         def begin() -> None:
             stored.checkpoints.set_aside(checkpoint.number)
             directory.append_line("command.txt", request.command)
             loop.take_up()
+            loop.absent_callbacks = {key: state for key, state in states.items() if key not in built.callbacks}
             info = _info(directory, configured, request, notes, {})
             for key, callback in built.callbacks.items():
                 try:
@@ -213,10 +227,14 @@ def _configured(
 def _load(loop: TrainingLoop, checkpoint: Checkpoint, stored: StoredRun) -> None:
     try:
         loop.load_state_dict(checkpoint.state["state"])
+        trainer = loop.built.trainer
+        for name in ("updates", "env_steps"):
+            if getattr(trainer, name) != checkpoint.summary.get(name):
+                raise ValueError(f"the algorithm did not take over its {name}")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         raise NothingUsableError(
             f"{stored.shown}: checkpoint {checkpoint.number:06d} does not fit the run: {_shown(error)}."
-        ) from None
+        ) from error
     except NonFiniteError as error:
         raise NothingUsableError(f"{stored.shown}: checkpoint {checkpoint.number:06d}: {error}") from None
 
@@ -236,6 +254,8 @@ def _account(checkpoint: Checkpoint, built: BuiltRun, checkpointer: Checkpointer
         inexact.append(f"on {loop.config.device} sums may be done in another order")
     inexact += differences(checkpoint.fingerprint, checkpointer.fingerprint)[:MAX_TOLD]
     where = f"update {built.trainer.updates}, {built.trainer.env_steps} env steps, epoch {loop.epoch}"
+    if inexact:
+        LOG.warning("%s", printable(f"the run does not go on exactly: {'; '.join(inexact)}"))
     how = "exact" if not inexact else f"NOT exact: {'; '.join(inexact)}"
     return [f"Resumed at {where} (checkpoint {checkpoint.number:06d}); {printable(how)}."]
 

@@ -56,18 +56,17 @@ class RunLock:
             file = _opened(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise StorageError(f"{path} cannot be locked: {reason_of(error)}.") from None
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         try:
             _lock(file)
+            file.truncate(0)
+            file.write((json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now}) + "\n").encode())
         except OSError as error:
             file.close()
             if not isinstance(error, BlockingIOError):
                 raise StorageError(f"{path} cannot be locked: {reason_of(error)}.") from None
             who = holder(directory) or "another process"
             raise UserError(f"{directory} is in use by {who}; one process at a time can go on with a run.") from None
-        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        file.truncate(0)
-        file.write((json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now}) + "\n").encode())
-        file.flush()
         self._file = file
 
     def release(self) -> None:
@@ -117,4 +116,4 @@ def _opened(path: Path, flags: int) -> IO[bytes]:
     if not plain or status.st_nlink > 1:
         os.close(descriptor)
         raise OSError("the file has another name elsewhere" if plain else "it is no file")
-    return os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb")
+    return os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb", buffering=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
 import platform
@@ -32,7 +33,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._absolute = path, path.absolute()  # the working directory may change
 
     @staticmethod
     def create(requested: str | None, name: str) -> RunDirectory:
@@ -82,7 +83,7 @@ class RunDirectory:
             StorageError: If that fails; the file is then as it was.
         """
         try:
-            before = read_file(self.path / name, 2**20)
+            before = read_file(self._absolute / name, 2**20)
         except UnreadableError:
             before = b""
         self.write_bytes(name, before + f"{line}\n".encode())
@@ -93,7 +94,9 @@ class RunDirectory:
         Raises:
             StorageError: If that fails; the file is then as it was.
         """
-        self._write(name, lambda file: torch.save(dict(state), file))
+        content = io.BytesIO()  # torch reports a full disk in words of its own
+        torch.save(dict(state), content)
+        self._write(name, lambda file: file.write(content.getbuffer()))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes a file, in a folder of the directory if its name has one.
@@ -109,7 +112,7 @@ class RunDirectory:
             self.write_text(NORMALIZATION, json.dumps(policy.normalization.readable(), indent=2) + "\n")
 
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        write_file(self.path / name, write)
+        write_file(self._absolute / name, write)
 
 
 def _new_below(parent: Path) -> Path:

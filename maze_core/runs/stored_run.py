@@ -59,7 +59,7 @@ class StoredRun:
         Raises:
             NothingUsableError: If it cannot be read, or is more than data.
         """
-        return parse_config(read_file(self.path / CONFIG, 2**20), str(self.path / CONFIG))
+        return parse_config(read_file(self.path / CONFIG, 2**20), printable(str(self.path / CONFIG)))
 
     def condition(self) -> Condition:
         """How the run is doing."""

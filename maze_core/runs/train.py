@@ -6,15 +6,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from maze_core.build import BuiltRun
-from maze_core.errors import NonFiniteError
+from maze_core.errors import NonFiniteError, UserError
 from maze_core.protocols import EpochReport, RunSummary
 from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.kernels import Kernel
@@ -28,6 +29,9 @@ from maze_core.stats import EpisodeTotals, StageStatistics, trainer_statistics
 
 Weights = dict[str, torch.Tensor]
 
+
+MAX_UPDATES = 10**7
+"""Most updates of an epoch that a checkpoint can have."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -48,7 +52,7 @@ class StopRequest:
             yield
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
-        before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
         def request(number: int, frame: FrameType | None) -> None:
             self.signal = number
@@ -88,9 +92,11 @@ class TrainingLoop:
         self.train_s = self.evaluation_s = 0.0
         self._wall_s = self._started = 0.0
         self._metrics: list[dict[str, float]] = []
+        self._broken = False
         self._best: Weights | None = None
         self._last: Weights | None = None
         self._newest_reward: float | None = None
+        self.absent_callbacks: dict[str, Any] = {}  # where those stood that an earlier part of the run had
         self._totals = {stage: EpisodeTotals() for stage in ("train", "eval", "final_eval")}
 
     def run(self, n_epochs: int | None = None) -> RunSummary:
@@ -105,6 +111,11 @@ class TrainingLoop:
         Raises:
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
         """
+        if self._broken:
+            raise UserError(
+                "an update failed or was interrupted, so this run cannot go on in this process. Take it up at its "
+                f"last checkpoint: RunContext.resume({str(self.directory.path)!r}), or maze resume."
+            )
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
         stop = StopRequest()
         self._started = time.perf_counter() - self._wall_s
@@ -115,19 +126,24 @@ class TrainingLoop:
                 self._train_epoch(stop)
                 if stop.signal is None:
                     self._end_epoch(last_epoch)
-            summary = self._finish(reason, stop)
-        for callback in self.built.callbacks.values():
-            callback.on_run_end(summary)
-        return summary
+            return self._finish(reason, stop)
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """Updates until the epoch is complete, or a signal arrives."""
         while not self._epoch_is_complete() and stop.signal is None:
             started = time.perf_counter()
-            self._metrics.append(dict(self.built.trainer.step()))
+            metrics = self._step()
+            self._metrics.append({name: float(value) for name, value in metrics.items()})
             self.train_s += time.perf_counter() - started
             if self._checkpointer.after_update():
                 self.save()
+
+    def _step(self) -> Mapping[str, float]:
+        """One update; after one that fails nothing is consistent any more."""
+        self._broken = True
+        metrics = self.built.trainer.step()
+        self._broken = False
+        return metrics
 
     def _epoch_is_complete(self) -> bool:
         n = len(self._metrics)
@@ -221,8 +237,14 @@ class TrainingLoop:
         if stop.signal is None:
             final = self._report([self._evaluate("final_eval", self.config.evaluation.n_episodes)], None)
             self.stop_reason = reason
-        self._save({**state, **self._records()})
-        return RunSummary(reason, final, self.best_reward, self.best_epoch, self.directory.path, stop.signal)
+        summary = RunSummary(reason, final, self.best_reward, self.best_epoch, self.directory.path, stop.signal)
+        if final is None:
+            self._save({**state, **self._records()})  # what is told of an interruption is cut off when the run goes on
+        for callback in self.built.callbacks.values():
+            callback.on_run_end(summary)
+        if final is not None:
+            self._save({**state, **self._records()})
+        return summary
 
     def save(self) -> None:
         """Writes a checkpoint.
@@ -251,8 +273,8 @@ class TrainingLoop:
             "best": self._best,
             "trainer": trainer.state_dict(),
             "envs": self.built.workspace.state_dict(),
-            "episodes": [batch.state_dict() for batch in trainer.episodes],
-            "metrics": self._metrics,
+            "episodes": EpisodeBatch.joined(trainer.episodes).state_dict(),
+            "metrics": _columns(self._metrics),
             **self._records(),
         }
 
@@ -261,7 +283,8 @@ class TrainingLoop:
         return {
             "counters": {name: getattr(self, name) for name in COUNTERS},
             "totals": {stage: [totals.env_steps, totals.episodes] for stage, totals in self._totals.items()},
-            "callbacks": {key: callback.state_dict() for key, callback in self.built.callbacks.items()},
+            "callbacks": self.absent_callbacks
+            | {key: callback.state_dict() for key, callback in self.built.callbacks.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -278,9 +301,9 @@ class TrainingLoop:
                 _check_finite(self.built.kernel)
         trainer.load_state_dict(state["trainer"])
         _check_finite(self.built.kernel)
-        trainer.episodes = [EpisodeBatch.from_state(batch) for batch in state["episodes"]]
+        trainer.episodes = [EpisodeBatch.from_state(state["episodes"])]
         self.built.workspace.load_state_dict(state["envs"])
-        self._metrics = [{str(k): float(v) for k, v in metrics.items()} for metrics in state["metrics"]]
+        self._metrics = _rows(state["metrics"])
         for name, convert in COUNTERS.items():
             value = state["counters"][name]
             setattr(self, name, None if value is None else convert(value))
@@ -305,6 +328,23 @@ COUNTERS: dict[str, Callable[[Any], Any]] = {
     "_waiting_since": int, "_newest_reward": float, "train_s": float, "evaluation_s": float, "_wall_s": float,
 }  # fmt: skip
 """Attributes of a loop that are plain values, and their types."""
+
+
+def _columns(metrics: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """What updates measured, by name: in which of them, and what."""
+    names = dict.fromkeys(name for update in metrics for name in update)
+    rows = {name: [row for row, update in enumerate(metrics) if name in update] for name in names}
+    values = {name: np.array([metrics[row][name] for row in rows[name]]) for name in names}
+    return {"n": len(metrics), "rows": {name: np.array(rows[name]) for name in names}, "values": values}
+
+
+def _rows(columns: Mapping[str, Any]) -> list[dict[str, float]]:
+    """What `_columns` described."""
+    metrics: list[dict[str, float]] = [{} for _ in range(min(int(columns["n"]), MAX_UPDATES))]
+    for name, values in columns["values"].items():
+        for row, value in zip(columns["rows"][name].tolist(), values.tolist(), strict=True):
+            metrics[row][name] = float(value)
+    return metrics
 
 
 def _check_finite(kernel: Kernel) -> None:

@@ -20,7 +20,7 @@ from maze_core.runs.files import printable, read_file
 BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
 """Weights of the best policy by evaluation, and of the last one."""
 
-MAX_BYTES, MAX_NAME = 2**34, 1000
+MAX_BYTES, MAX_PICKLE, MAX_NAME = 2**34, 2**22, 1000
 CALLS = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2")
 STORAGES = tuple(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short",
                                                      "Char", "Byte", "Bool"))  # fmt: skip
@@ -52,7 +52,8 @@ def read_weights(directory: str) -> dict[str, torch.Tensor]:
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise ValueError("a tensor is larger than what is stored of it")
     except Exception as error:  # torch and zipfile raise many types for a damaged or foreign file
-        reason = printable(str(error).partition("\n")[0])[:300] or type(error).__name__
+        first = str(error).partition("\n")[0].partition(". ")[0]  # torch goes on with bad advice
+        reason = printable(first)[:200].rstrip(".") or type(error).__name__
         raise NothingUsableError(f"{path} holds no weights: {reason}.") from None
     return state
 
@@ -83,6 +84,8 @@ def _checked(content: bytes) -> IO[bytes]:
 
 
 def _check_calls(pickled: bytes) -> None:
+    if len(pickled) > MAX_PICKLE:
+        raise ValueError("it lists too many tensors")
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name in ("GLOBAL", "INST") and argument not in (*CALLS, *STORAGES):
             raise ValueError(f"it asks for {argument}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +77,10 @@ def test_a_file_that_cannot_be_written_whole_is_as_it_was(monkeypatch: pytest.Mo
     directory.write_weights("state_dict.pt", {"a": torch.ones(2)})
     before = Path("run/state_dict.pt").read_bytes()
 
-    def full_disk(state: Any, file: Any) -> None:
-        file.write(b"half")
-        raise RuntimeError("no space left")
+    def full_disk(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(torch, "save", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(StorageError, match=r"state_dict\.pt cannot be written: no space left"):
         directory.write_weights("state_dict.pt", {"a": torch.zeros(2)})
     assert Path("run/state_dict.pt").read_bytes() == before
