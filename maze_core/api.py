@@ -98,7 +98,8 @@ class RunContext:
             "critic": critic, "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
         }  # fmt: skip
         plugins = [plugins] if isinstance(plugins, str) else list(plugins)
-        registry = load_registry(plugins, local_plugins)
+        foreign = input_dir or run_dir or _named_input_dir(overrides)
+        registry = load_registry(plugins, local_plugins, foreign)
         notes = []
         if run_dir is not None and is_run_directory(Path(run_dir).expanduser()):
             if input_dir is not None and Path(input_dir) != Path(run_dir):
@@ -331,6 +332,12 @@ class RunContext:
 def _silence(configured: Configured, silent: bool) -> None:
     if silent and "console" in configured.config.callbacks:
         configured.config.callbacks["console"].terminal = False
+
+
+def _named_input_dir(overrides: Overrides) -> str | None:
+    """The run directory that is about to be opened: no plugin is loaded from inside it."""
+    named = [item.value for item in override_items(overrides) if item.key == "input_dir"]
+    return named[-1] if named and isinstance(named[-1], str) else None
 
 
 def _text(value: Any) -> str:

@@ -121,7 +121,9 @@ class Output:
         self._log = log
 
     def line(self, text: str, style: str | None = None) -> None:
-        """Writes a text."""
+        """Writes a text; what could move the cursor is shown, not obeyed."""
+        text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode()
+                       for c in text)  # fmt: skip
         if self._log is not None:
             self._log(f"{text}\n")
         if self.live:

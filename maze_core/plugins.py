@@ -178,9 +178,14 @@ def _local(file: Path, origin: str) -> _Candidate:
 def _run_directory_of(file: Path, foreign: Path | None = None) -> Path | None:
     """The run directory that a file lies in: whoever made that directory could run code here."""
     opened = None if foreign is None else foreign.resolve()
-    folders = file.resolve().parents
+    folders = (*file.absolute().parents, *file.resolve().parents)  # of a link too
     return next(
-        (folder for folder in folders if folder == opened or all((folder / name).exists() for name in RUN_FILES)), None
+        (
+            folder
+            for folder in folders
+            if folder.resolve() == opened or all((folder / name).exists() for name in RUN_FILES)
+        ),
+        None,
     )
 
 

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -112,7 +113,7 @@ def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
         sys.exit(CLOSED_PIPE)
     except (click.exceptions.Abort, click.ClickException, MemoryError, MazeError, OSError) as error:
         if "--debug" in args and isinstance(error, (MazeError, OSError)):
-            raise
+            print(as_block(traceback.format_exc()).removeprefix("maze: "), file=sys.stderr)
         _fail(*_told(error))
 
 

@@ -25,7 +25,7 @@ from maze_core.registry import GROUPS, LIST_GROUPS, Registry, kind_of
 from maze_core.run_config import CHANGEABLE, TrainingConfig
 from maze_core.specs import Spec, resolve_build
 
-MAX_BYTES, MAX_EVENTS, MAX_DEPTH = 2**18, 20_000, 30
+MAX_BYTES, MAX_EVENTS, MAX_DEPTH, MAX_TEXT = 2**18, 20_000, 30, 5000
 VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(,[^${}]*)?\}")
 COMPONENTS = "components"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -84,6 +84,8 @@ def _check_plain(data: Mapping[str, Any], name: str) -> None:
             raise _refused(name, f"{path} is a {type(value).__name__}")
         if not all(isinstance(text, str) for text in texts):
             raise _refused(name, f"{path} has a key that is no text")
+        if any(len(text) > MAX_TEXT for text in texts):
+            raise _refused(name, f"{path[:100]} is too long")
         if any(CONTROL.search(text) for text in texts) and path not in PATHS:
             raise _refused(name, f"{path} has control characters")
         if isinstance(value, int) and abs(value) >= 2**64:

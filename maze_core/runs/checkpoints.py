@@ -332,6 +332,8 @@ def _state(tree: bytes, data: bytes) -> dict[str, Any]:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise DamagedError(f"{TENSORS} holds no tensors: {printable(str(error))[:100]}") from None
+    if any(tensor.is_complex() for tensor in tensors.values()):
+        raise DamagedError(f"{TENSORS} holds complex numbers")
     try:
         state = _with_tensors(parse_json(tree, STATE), tensors)
     except (KeyError, TypeError, RecursionError, UnreadableError):

@@ -273,7 +273,7 @@ def _check_plugins(registry: Registry, checkpoint: Checkpoint, config: Mapping[s
         return
     unknown = [name for path, name in named.items() if name not in registry.names(kind_of(str(path)) or "")]
     here = {plugin.name for plugin in registry.plugins if not plugin.error}
-    missing = [printable(str(name))[:50] for name in plugins if name not in here]
+    missing = [printable(str(name))[:50] for name in plugins if str(name) not in here]
     if unknown and missing:
         raise UserError(
             f"{stored.shown} was trained with the plugins {', '.join(missing[:MAX_TOLD])}, which are not here. "

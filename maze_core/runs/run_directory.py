@@ -18,9 +18,14 @@ import torch
 from maze_core.errors import StorageError, UserError
 from maze_core.rl.policy import Policy
 from maze_core.runs.files import UnreadableError, read_file, write_file
+from maze_core.runs.stored_run import is_run_directory
+from maze_core.runs.weights import BEST
 
 NORMALIZATION = "normalization.json"
 """Statistics of observations in readable form; those in use are part of the weights."""
+
+NO_ATTRIBUTES = {"GIT_ATTR_SOURCE": "4b825dc642cb6eb9a060e54bf8d69288fbee4904"}
+"""Lets git take attributes from the empty tree, so that none names a program that it would run."""
 
 PACKAGES = ("maze-core", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "pluggy", "click", "tensorboard")
 
@@ -160,9 +165,14 @@ def _version(package: str) -> str | None:
 
 def _git_revision() -> str | None:
     """Revision of the project in the current directory, with ``-dirty`` if it has changes."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    here = Path.cwd()
+    if any(is_run_directory(folder) or (folder / BEST).exists() for folder in (here, *here.parents)):
+        return None  # git runs programs that the configuration of a repository names, and this may be a stranger's
+    command = ["git", "-c", "core.fsmonitor=false", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        found = subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=False, env=os.environ | NO_ATTRIBUTES
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

@@ -179,17 +179,60 @@ def _modules(run: Path) -> None:
 
 @case("a git repository that starts a program", goes_on=True, inside=True)
 def _git(run: Path) -> None:
+    program = make_git(run, "[core]\n\tfsmonitor = {program}\n")
+    assert os.access(program, os.X_OK)
+
+
+@case("a git repository with a filter", goes_on=True, inside=True)
+def _git_filter(run: Path) -> None:
+    make_git(run, '[filter "evil"]\n\tclean = {program}\n')
+    (run / ".gitattributes").write_text("* filter=evil\n")
+
+
+@case("a plugin beside nothing but weights", inside=True)
+def _plugin_and_weights(run: Path) -> None:
+    only_weights(run)
+    _plugin(run)
+
+
+@case("a git repository beside nothing but weights", inside=True)
+def _git_and_weights(run: Path) -> None:
+    only_weights(run)
+    make_git(run, '[core]\n\tfsmonitor = {program}\n[filter "evil"]\n\tclean = {program}\n')
+    (run / ".gitattributes").write_text("* filter=evil\n")
+
+
+def only_weights(run: Path) -> None:
+    """Leaves what `input_dir` needs, so that nothing else tells that it is a run."""
+    for path in run.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "state_dict.pt":
+            path.unlink()
+
+
+def make_git(run: Path, config: str) -> Path:
+    """Makes a repository, one file of which git takes for changed, so that it looks into it.
+
+    Args:
+        run: Where.
+        config: Further configuration; ``{program}`` stands for a program.
+
+    Returns:
+        The program.
+    """
     git = run / ".git"
     for folder in ("objects", "refs/heads"):
         (git / folder).mkdir(parents=True)
     (git / "HEAD").write_text("ref: refs/heads/main\n")
     program = git / "program"
-    program.write_text(f"#!/bin/sh\n{TOUCH}\n")
+    program.write_text(f"#!/bin/sh\n{TOUCH}\ncat\n")
     program.chmod(0o755)
-    (git / "config").write_text(f"[core]\n\trepositoryformatversion = 0\n\tfsmonitor = {program}\n")
-    (git / "index").write_bytes(_empty_index())
-
-
-def _empty_index() -> bytes:
-    data = b"DIRC" + struct.pack(">II", 2, 0)
-    return data + hashlib.sha1(data).digest()
+    (git / "config").write_text("[core]\n\trepositoryformatversion = 0\n" + config.format(program=program))
+    tracked = run / "state_dict.pt"
+    size = tracked.stat().st_size
+    entry = struct.pack(">10I20sH", 0, 0, 0, 0, 0, 0, 0o100644, 0, 0, size, bytes(20), len(tracked.name))
+    entry += tracked.name.encode().ljust(-(-(62 + len(tracked.name) + 1) // 8) * 8 - 62, b"\0")
+    data = b"DIRC" + struct.pack(">II", 2, 1) + entry
+    (git / "index").write_bytes(data + hashlib.sha1(data).digest())
+    return program
