@@ -81,13 +81,13 @@ def report(runs: list[Run]) -> str:
     seconds = {form: median(run["train_s"] for run in runs if run["form"] == form) for form in FORMS}
     share = median(run["share"] for run in runs if run["form"] == "every 5 s")
     ratio = seconds["every 5 s"] / seconds["none"]
-    verdict = "met" if share <= BAR else "MISSED"
+    verdict = "met" if max(share, ratio - 1) <= BAR else "MISSED"
     return "\n".join([
         "# Cost of checkpoints", "",
         f"{date.today().isoformat()}, {processor()}, {versions(sys.executable, ('numpy', 'torch', 'gymnasium'))}", "",
         table(["checkpoints", "train s", "written", "ms each", "bytes", "in checkpoints"], rows), "",
         f"With checkpoints training takes {ratio:.3f} times as long (medians); {100 * share:.2f} % of it is in "
-        f"checkpoints. Bar: at most {100 * BAR:.0f} %, {verdict}.", "",
+        f"checkpoints. Bar: at most {100 * BAR:.0f} % by either measure, {verdict}.", "",
         LEGEND, "",
     ])  # fmt: skip
 

@@ -26,10 +26,9 @@ from maze_core.rl.spaces import ACTION_MASK, repeat, unbatch
 from maze_core.rl.streams import draw_root_seed
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.launch import Asked, Run, one_thread, resume_run, start_run
-from maze_core.runs.stored_run import is_run_directory
+from maze_core.runs.stored_run import is_run_directory, stored_weights
 from maze_core.runs.threads import limited_threads
 from maze_core.runs.watchdog import watching
-from maze_core.runs.weights import read_weights
 from maze_core.stats import EpisodeTotals
 
 
@@ -222,7 +221,7 @@ class RunContext:
             raise UserError("this RunContext is closed; make a new one.")
         if self._built is None:
             input_dir = self._configured.config.input_dir
-            weights = None if input_dir is None else read_weights(input_dir)
+            weights = None if input_dir is None else stored_weights(input_dir)
             with limited_threads(True):  # initial weights must not depend on their number
                 self._built = build_run(self.registry, self._configured, weights)
         return self._built

@@ -13,7 +13,7 @@ from torch import nn
 from maze_core.config import Configured
 from maze_core.enums import BoxDistribution, OnEnvError
 from maze_core.env_factory import EnvFactory
-from maze_core.errors import UserError
+from maze_core.errors import PluginError, UserError
 from maze_core.networks import build_networks, warm_start
 from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
 from maze_core.registry import Registry
@@ -176,7 +176,7 @@ def build_run(
             actors, workspace.kernel, runner, Streams(config.seed), workspace.new_vector_env,
             config.runner.n_epochs, config.runner.total_env_steps,
         )  # fmt: skip
-        trainer: Trainer = _build(registry, config.algorithm)(config.algorithm, job)
+        trainer = _trainer(registry, config, job)
         callbacks = {key: _build(registry, callback)(callback) for key, callback in config.callbacks.items()}
         return BuiltRun(
             workspace, runner, trainer, callbacks, job.streams, _threshold(config.runner.stop_at_reward, probe), notes
@@ -189,6 +189,17 @@ def _build(registry: Registry, config: Any) -> Any:
     spec = registry.of_config(type(config))
     assert spec is not None
     return resolve_build(spec.build)
+
+
+def _trainer(registry: Registry, config: TrainingConfig, job: TrainingJob) -> Trainer:
+    trainer: Trainer = _build(registry, config.algorithm)(config.algorithm, job)
+    missing = [name for name in ("step", "state_dict", "load_state_dict") if not callable(getattr(trainer, name, None))]
+    if missing:
+        raise PluginError(
+            f"{type(trainer).__name__}, which trains algorithm {type(config.algorithm).__name__}, has no method "
+            f"{', '.join(missing)}; maze_core.protocols.Trainer says what they return."
+        )
+    return trainer
 
 
 def env_factory(registry: Registry, config: TrainingConfig) -> EnvFactory:

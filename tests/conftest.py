@@ -19,6 +19,13 @@ OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLI
 """Set by pytest, by torch when the first optimizer of a process is made, and by threadpoolctl when it is imported."""
 
 
+def pytest_configure() -> None:
+    """Signals that a shell ignores for its background jobs are not ignored in tests, nor in what they start."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def _process_state() -> dict[str, Any]:
     """What a test must leave as it was."""
     return {

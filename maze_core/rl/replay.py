@@ -68,7 +68,9 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         self._first = 0
         self._starts = np.full(env.num_envs, UNKNOWN, np.int64)  # the step with which each episode began
         self._seeds = np.zeros(env.num_envs, np.int64)
-        self._traces = np.zeros(env.num_envs, np.uint64)  # checksum of what each episode showed
+        self._traces = np.zeros(
+            env.num_envs, np.uint64
+        )  # checksum of what each episode showed first, and of its rewards
         self._observation: Any = None
         self._told = False  # that an episode is too long
         # Rewards that depend on what was learned are others the second time.
@@ -92,9 +94,8 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         """Steps the envs."""
         self._actions.append(copied(actions))
         self._observation, rewards, terminated, truncated, info = self.env.step(actions)
-        self._traces = self._traces * np.uint64(31) + _checksums(self._observation, self.num_envs)
         if self._traces_rewards:
-            self._traces += np.asarray(rewards, np.float64).view(np.uint64)
+            self._traces = self._traces * np.uint64(31) + np.asarray(rewards, np.float64).view(np.uint64)
         if len(self._actions) > self._max_steps:
             self._forget_long_episodes()
         return self._observation, rewards, terminated, truncated, info

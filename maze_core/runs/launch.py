@@ -32,6 +32,7 @@ from maze_core.runs.run_directory import NORMALIZATION, RunDirectory, environmen
 from maze_core.runs.stored_run import CONFIG, StoredRun
 from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
+from maze_core.runs.watchdog import watching
 from maze_core.runs.weights import BEST
 
 LOG = logging.getLogger("maze")
@@ -79,7 +80,8 @@ class Run:
     def begin(self) -> None:
         """Tells callbacks, and writes what belongs before the first update; once."""
         if not self.begun:
-            self._begin()
+            with self.loop.unbroken():
+                self._begin()
             self.begun = True
 
     def close(self) -> None:
@@ -170,7 +172,8 @@ def resume_run(
         checkpointer = _checkpointer(registry, configured, built, directory, started)
         loop = TrainingLoop(built, configured.config.runner, directory, checkpointer)
         horizon = _horizon(built, configured)
-        _load(loop, checkpoint, stored)
+        with watching(built.workspace.in_process, configured.config.runner.step_timeout):
+            _load(loop, checkpoint, stored)
         notes = [*built.notes, *_account(checkpoint, built, checkpointer, loop)]
         if _horizon(built, configured) != horizon:
             end = _horizon(built, configured)

@@ -65,8 +65,7 @@ class RunLock:
             file.close()
             if not isinstance(error, BlockingIOError):
                 raise StorageError(f"{path} cannot be locked: {reason_of(error)}.") from None
-            who = holder(directory) or "another process"
-            raise UserError(f"{directory} is in use by {who}; one process at a time can go on with a run.") from None
+            raise UserError(_in_use(directory, holder(directory))) from None
         self._file = file
 
     def release(self) -> None:
@@ -74,6 +73,12 @@ class RunLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _in_use(directory: Path, who: Holder | None) -> str:
+    if who is not None and (who.host, who.pid) == (socket.gethostname(), os.getpid()):
+        return f"{directory} is in use by another RunContext of this process; close() that one first."
+    return f"{directory} is in use by {who or 'another process'}; one process at a time can go on with a run."
 
 
 def _lock(file: IO[bytes]) -> None:

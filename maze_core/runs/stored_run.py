@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from maze_core.config import parse_config
 from maze_core.errors import NothingUsableError
 from maze_core.runs.checkpointer import CHECKPOINTS
 from maze_core.runs.checkpoints import MAX_TRIED, CheckpointStore, DamagedError, shortened
 from maze_core.runs.files import printable, read_file, reason_of
 from maze_core.runs.lock import Holder, holder, is_locked
+from maze_core.runs.weights import BEST, read_weights
 
 CONFIG = "config.yaml"
 MAX_DEPTH, MAX_FOLDERS = 6, 100_000
@@ -61,6 +64,14 @@ class StoredRun:
         """
         return parse_config(read_file(self.path / CONFIG, 2**20), printable(str(self.path / CONFIG)))
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Its best weights so far.
+
+        Raises:
+            NothingUsableError: If there are none, or the file is no such thing.
+        """
+        return read_weights(self.path)
+
     def condition(self) -> Condition:
         """How the run is doing."""
         problems: list[str] = []
@@ -74,6 +85,8 @@ class StoredRun:
                 problems.append(f"checkpoint {number:06d}: {damage}")
         problems = shortened(problems)
         usable = found is not None or not numbers  # it may have been killed before its first checkpoint
+        if not numbers and (self.path / BEST).exists():
+            usable, problems = False, [f"it was trained, and has no checkpoint in {CHECKPOINTS}"]
         try:
             self.config()
         except NothingUsableError as error:
@@ -134,6 +147,16 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
 def is_run_directory(path: Path) -> bool:
     """Whether a directory is that of a run, intact or not."""
     return os.path.lexists(path / CONFIG) or ((path / CHECKPOINTS).is_dir() and os.path.lexists(path / "run.lock"))
+
+
+def stored_weights(directory: str | Path) -> dict[str, torch.Tensor]:
+    """The best weights of a run, or of a directory that has nothing else of it.
+
+    Raises:
+        NothingUsableError: If there are none, or the file is no such thing.
+    """
+    path = Path(directory).expanduser()
+    return StoredRun(path).weights() if is_run_directory(path) else read_weights(path)
 
 
 def find_runs(folder: Path) -> Iterator[Path]:

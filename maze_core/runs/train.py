@@ -111,11 +111,6 @@ class TrainingLoop:
         Raises:
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
         """
-        if self._broken:
-            raise UserError(
-                "an update failed or was interrupted, so this run cannot go on in this process. Take it up at its "
-                f"last checkpoint: RunContext.resume({str(self.directory.path)!r}), or maze resume."
-            )
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
         stop = StopRequest()
         self._started = time.perf_counter() - self._wall_s
@@ -128,22 +123,32 @@ class TrainingLoop:
                     self._end_epoch(last_epoch)
             return self._finish(reason, stop)
 
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """Around what leaves nothing consistent if it fails or is interrupted.
+
+        Raises:
+            UserError: If that happened before.
+        """
+        if self._broken:
+            raise UserError(
+                "this run failed or was interrupted, so it cannot go on in this process. Take it up at its last "
+                f"checkpoint: RunContext.resume({str(self.directory.path)!r}), or maze resume."
+            )
+        self._broken = True
+        yield
+        self._broken = False
+
     def _train_epoch(self, stop: StopRequest) -> None:
         """Updates until the epoch is complete, or a signal arrives."""
         while not self._epoch_is_complete() and stop.signal is None:
             started = time.perf_counter()
-            metrics = self._step()
+            with self.unbroken():
+                metrics = self.built.trainer.step()
             self._metrics.append({name: float(value) for name, value in metrics.items()})
             self.train_s += time.perf_counter() - started
             if self._checkpointer.after_update():
                 self.save()
-
-    def _step(self) -> Mapping[str, float]:
-        """One update; after one that fails nothing is consistent any more."""
-        self._broken = True
-        metrics = self.built.trainer.step()
-        self._broken = False
-        return metrics
 
     def _epoch_is_complete(self) -> bool:
         n = len(self._metrics)

@@ -26,7 +26,7 @@ STORAGES = tuple(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", 
                                                      "Char", "Byte", "Bool"))  # fmt: skip
 
 
-def read_weights(directory: str) -> dict[str, torch.Tensor]:
+def read_weights(directory: str | Path) -> dict[str, torch.Tensor]:
     """Reads the best weights of an earlier run.
 
     Args:

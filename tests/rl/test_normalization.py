@@ -577,7 +577,7 @@ def test_statistics_of_no_sample_are_refused(tmp_path, changes):
 
 @pytest.mark.parametrize("content", ["", "{", "\x00"])
 def test_a_file_that_is_no_json_is_refused(tmp_path, content):
-    with pytest.raises(UserError, match=r"observation_normalization: .*normalization\.json cannot be read"):
+    with pytest.raises(UserError, match=r"observation_normalization: .*normalization\.json is no JSON"):
         given_from(write(tmp_path, content))
 
 

@@ -34,7 +34,7 @@ def test_who_has_it_is_recorded(tmp_path: Path) -> None:
 def test_the_second_is_told_who_the_first_is_and_changes_nothing(tmp_path: Path) -> None:
     first = RunLock(tmp_path)
     before = (tmp_path / LOCK).read_bytes()
-    with pytest.raises(UserError, match=f"is in use by process {os.getpid()} on .*one process at a time"):
+    with pytest.raises(UserError, match=r"is in use by another RunContext of this process; close\(\) that one first"):
         RunLock(tmp_path)
     assert (tmp_path / LOCK).read_bytes() == before
     assert is_locked(tmp_path)

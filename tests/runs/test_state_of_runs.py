@@ -12,14 +12,14 @@ import pytest
 import torch
 from gymnasium import Wrapper
 from support.envs import CountdownEnv
-from support.projects import scripted
+from support.projects import scripted, write_component
 
 from maze_core.api import RunContext
 from maze_core.errors import NothingUsableError, PluginError, UserError
 from maze_core.rl.episodes import EpisodeBatch, EpisodeEvents
 from maze_core.rl.vector_env import InProcessVectorEnv
 from maze_core.runs.checkpoints import CheckpointStore
-from maze_core.runs.train import _columns, _rows
+from maze_core.runs.train import TrainingLoop, _columns, _rows
 from maze_core.stats.events import reduce_events
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -95,6 +95,24 @@ def test_after_an_update_that_failed_only_the_checkpoint_counts() -> None:
         context.trainer.step = step  # type: ignore[method-assign]
         with pytest.raises(UserError, match=r"RunContext\.resume\('run'\)"):
             context.train()
+
+
+def test_a_run_that_could_not_begin_does_not_begin_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted([1, 2], callbacks=["record"], overrides={"runner.n_epochs": 1, "run_dir": "run"}) as context:
+        monkeypatch.setattr(TrainingLoop, "save", lambda loop: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            context.train()
+        monkeypatch.undo()
+        with pytest.raises(UserError, match="cannot go on in this process"):
+            context.train()
+    assert CheckpointStore(Path("run/checkpoints")).numbers() == []
+
+
+def test_an_algorithm_without_state_is_named(workdir: Path) -> None:
+    source = "def build(config, job):\n    return type('Ours', (), {'step': lambda self: {}})()"
+    write_component(workdir, "algorithm", source)
+    with pytest.raises(PluginError, match=r"Ours, which trains .* has no method state_dict, load_state_dict"):
+        RunContext(env={"gym_env": {"name": "CartPole-v1"}}, algorithm="ours", callbacks=[]).train()
 
 
 def test_a_run_stays_in_its_directory_when_the_working_directory_changes(workdir: Path) -> None:

@@ -18,7 +18,8 @@ from maze_core.api import RunContext
 from maze_core.errors import NothingUsableError
 from maze_core.runs import stored_run
 from maze_core.runs.lock import RunLock
-from maze_core.runs.stored_run import StoredRun, find_runs, is_run_directory
+from maze_core.runs.stored_run import StoredRun, find_runs, is_run_directory, stored_weights
+from maze_core.runs.weights import BEST
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +128,16 @@ def test_the_name_of_a_folder_is_no_problem(base: Path, tmp_path: Path) -> None:
     assert StoredRun(run).condition().status == "killed"
 
 
+def test_a_run_that_has_weights_and_no_checkpoint_is_damaged(finished: Path) -> None:
+    shutil.rmtree(finished / "checkpoints")
+    condition = StoredRun(finished).condition()
+    assert condition.status == "damaged"
+    assert condition.problems == ["it was trained, and has no checkpoint in checkpoints"]
+
+
 def test_a_run_that_was_killed_before_its_first_checkpoint(killed: Path) -> None:
     shutil.rmtree(killed / "checkpoints")
+    (killed / BEST).unlink(missing_ok=True)
     condition = StoredRun(killed).condition()
     assert (condition.status, condition.problems, condition.summary["updates"]) == ("killed", [], None)
 
@@ -231,6 +240,18 @@ def test_a_directory_with_links_is_not_used(name: str, killed: Path) -> None:
     (killed / name).symlink_to(killed.parent / name)
     with pytest.raises(NothingUsableError, match=f"is not used: {name} in it is a link"):
         StoredRun(killed)
+
+
+def test_weights_of_a_directory_with_links_are_not_used(killed: Path) -> None:
+    (killed / "evil").symlink_to("/")
+    with pytest.raises(NothingUsableError, match="is not used: evil in it is a link"):
+        stored_weights(killed)
+
+
+def test_weights_alone_are_enough(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    shutil.copy(finished / BEST, tmp_path / "alone")
+    assert list(stored_weights(tmp_path / "alone")) == list(StoredRun(finished).weights())
 
 
 def test_a_link_to_a_run_directory_is_followed(killed: Path) -> None:
