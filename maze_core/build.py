@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from maze_core.blueprint import Blueprint
 from maze_core.config import Configured
 from maze_core.enums import BoxDistribution, OnEnvError
 from maze_core.env_factory import EnvFactory
@@ -40,13 +41,14 @@ class RunWorkspace:
 
     def __init__(self, factory: EnvFactory, kernel: Kernel, max_replay_steps: int | None = None) -> None:
         self.factory, self.kernel, self._max_replay_steps = factory, kernel, max_replay_steps
+        self.runner: Runner | None = None  # steps envs elsewhere, perhaps
         self.actors = kernel.policy.actors
         self._vector_envs: dict[tuple[int, bool], AnyVectorEnv] = {}
         self._trained_in: list[AnyVectorEnv] = []
 
     def new_vector_env(self, num_envs: int) -> AnyVectorEnv:
         """A vector env for training that nobody else gets."""
-        env = self.factory.vector(num_envs)
+        env = self._vector(num_envs, training=True)
         if self._max_replay_steps is not None and not isinstance(env, KeepsState):
             env = ReplayedVectorEnv(env, self._max_replay_steps)
         self._trained_in.append(env)
@@ -56,8 +58,16 @@ class RunWorkspace:
         """A vector env of this size; the same one each time, but never one for both."""
         key = (num_envs, training)
         if key not in self._vector_envs:
-            self._vector_envs[key] = self.factory.vector(num_envs, training)
+            self._vector_envs[key] = self._vector(num_envs, training)
         return self._vector_envs[key]
+
+    def learns(self, training: bool) -> bool:
+        """Whether a wrapper learns from all envs together."""
+        return any(spec.shares_state and (training or not spec.training_only) for spec, _ in self.factory.wrappers)
+
+    def _vector(self, num_envs: int, training: bool) -> AnyVectorEnv:
+        inner = None if self.runner is None else self.runner.vector_env(num_envs, training)
+        return self.factory.vector(num_envs, training, inner)
 
     def state_dict(self) -> dict[str, Any]:
         """What wrappers learned over all episodes, as arrays and JSON values."""
@@ -152,37 +162,48 @@ def build_run(
     """
     config = configured.config
     assert config.seed is not None
-    device = torch_device(config.runner.device)
-    factory = env_factory(registry, config)
-    probe = factory.vector(1)
-    try:
-        box_distribution = getattr(config.algorithm, "box_distribution", BoxDistribution.gaussian)
-        separate_agents = isinstance(config.model, PerActorConfig) and config.model.separate_agents
-        actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution, separate_agents)
-        normalization = build_normalization(registry, config, actors)
-        policy, critic = build_networks(registry, config, actors, device, normalization)
-        notes = list(configured.notes)
+    factory, notes = env_factory(registry, config), list(configured.notes)
+    with contextlib.ExitStack() as failed, contextlib.closing(factory.vector(1)) as probe:
+        workspace = _workspace(registry, config, factory, probe)
+        failed.callback(workspace.close)
         if weights is not None:
-            notes.append(warm_start(policy, weights, str(config.input_dir), critic))
-        workspace = RunWorkspace(
-            factory,
-            make_kernel(policy, device, critic, config.runner.kernel),
-            config.runner.checkpoint.max_replay_steps,
-        )
-        notes.append(_execution_note(probe, workspace.kernel))
+            notes.append(warm_start(workspace.kernel.policy, weights, str(config.input_dir), workspace.kernel.critic))
         runner: Runner = _build(registry, config.runner)(config.runner)
-        runner.start(workspace)
+        failed.callback(runner.close)
+        where = runner.start(workspace, Blueprint.of(registry, config), probe)
+        workspace.runner = runner
+        notes.append(_execution_note(probe, workspace.kernel, where))
         job = TrainingJob(
-            actors, workspace.kernel, runner, Streams(config.seed), workspace.new_vector_env,
+            workspace.actors, workspace.kernel, runner, Streams(config.seed), workspace.new_vector_env,
             config.runner.n_epochs, config.runner.total_env_steps,
         )  # fmt: skip
         trainer = _trainer(registry, config, job)
         callbacks = {key: _build(registry, callback)(callback) for key, callback in config.callbacks.items()}
-        return BuiltRun(
-            workspace, runner, trainer, callbacks, job.streams, _threshold(config.runner.stop_at_reward, probe), notes
-        )
-    finally:
-        probe.close()
+        threshold = _threshold(config.runner.stop_at_reward, probe)
+        failed.pop_all()
+        return BuiltRun(workspace, runner, trainer, callbacks, job.streams, threshold, notes)
+
+
+def build_workspace(registry: Registry, config: TrainingConfig) -> RunWorkspace:
+    """Builds envs and policy only, for work in another process.
+
+    Raises:
+        MazeError: If something cannot be built.
+    """
+    factory = env_factory(registry, config)
+    with contextlib.closing(factory.vector(1)) as probe:
+        return _workspace(registry, config, factory, probe)
+
+
+def _workspace(registry: Registry, config: TrainingConfig, factory: EnvFactory, probe: AnyVectorEnv) -> RunWorkspace:
+    device = torch_device(config.runner.device)
+    box_distribution = getattr(config.algorithm, "box_distribution", BoxDistribution.gaussian)
+    separate_agents = isinstance(config.model, PerActorConfig) and config.model.separate_agents
+    actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution, separate_agents)
+    normalization = build_normalization(registry, config, actors)
+    policy, critic = build_networks(registry, config, actors, device, normalization)
+    kernel = make_kernel(policy, device, critic, config.runner.kernel)
+    return RunWorkspace(factory, kernel, config.runner.checkpoint.max_replay_steps)
 
 
 def _build(registry: Registry, config: Any) -> Any:
@@ -267,8 +288,9 @@ def _threshold(stop_at_reward: float | None, env: AnyVectorEnv) -> float | None:
     return None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
 
 
-def _execution_note(env: AnyVectorEnv, kernel: Kernel) -> str:
+def _execution_note(env: AnyVectorEnv, kernel: Kernel, where: str) -> str:
     form = "one env after the other" if isinstance(env.unwrapped, InProcessVectorEnv) else "its own vector form"
+    form += f", {where}" if where else ""
     critic = "" if kernel.critic is None else f" and {_n_parameters(kernel.critic)} of the critic"
     count = f"{kernel.policy.n_parameters} parameters{' of the policy' if critic else ''}{critic}"
     return f"env steps: {form}; networks: {kernel.name} kernel, {count}"

@@ -9,7 +9,13 @@ from gymnasium.wrappers import NormalizeReward, RecordEpisodeStatistics, TimeAwa
 
 from maze_core.errors import EnvFaultError, MazeError, UserError
 from maze_core.rl.actors import is_structured
-from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, check_vector_env
+from maze_core.rl.vector_env import (
+    Announce,
+    AnnouncedVectorEnv,
+    AnyVectorEnv,
+    InProcessVectorEnv,
+    check_vector_env,
+)
 from maze_core.specs import Build, EnvSpec, WrapperSpec, resolve_build
 
 COUNTING_WRAPPERS: dict[type[gymnasium.Wrapper[Any, Any, Any, Any]], str] = {
@@ -29,12 +35,16 @@ class EnvFactory:
         config: Its options.
         wrappers: Wrappers with their options, the first innermost.
         repeats: Whether an episode in which an env raises is repeated in a new env.
+
+    Attributes:
+        announce: Is told env, episode seed and step before an env is called; None in a process that nobody watches.
     """
 
     def __init__(
         self, spec: EnvSpec, config: Any, wrappers: list[tuple[WrapperSpec, Any]], repeats: bool = False
     ) -> None:
         self.spec, self.config, self.wrappers, self._repeats = spec, config, wrappers, repeats
+        self.announce: Announce | None = None
 
     def __call__(self, training: bool = True) -> gymnasium.Env[Any, Any]:
         """Builds one env.
@@ -69,23 +79,46 @@ class EnvFactory:
                 f"{spec.kind} {spec.name!r} raised {type(error).__name__} in its constructor: {error}"
             ) from error
 
-    def vector(self, num_envs: int, training: bool = True) -> AnyVectorEnv:
-        """Builds `num_envs` copies: the env's own vector form where it and all wrappers have one."""
+    def vector(self, num_envs: int, training: bool = True, inner: AnyVectorEnv | None = None) -> AnyVectorEnv:
+        """Builds `num_envs` copies: the env's own vector form where it and all wrappers have one.
+
+        Args:
+            num_envs: How many, B.
+            training: False leaves out the wrappers that only shape what is learned from.
+            inner: Steps the copies as `base` would; None for `base`.
+        """
+        wrappers = self._wrappers(training)
+        env = self.base(num_envs, training) if inner is None else inner
+        native = inner is None and not isinstance(env.unwrapped, InProcessVectorEnv)
+        for spec, config in wrappers[0 if native else _n_scalar(wrappers) :]:  # what they learn is shared by all copies
+            assert spec.build_vector is not None
+            env = self._guarded(spec, spec.build_vector, env, config)
+        return check_vector_env(env, self.spec.name) if native else env
+
+    def base(self, num_envs: int, training: bool, first: int = 0, total: int | None = None) -> AnyVectorEnv:
+        """Builds what steps the copies: their own vector form, or one after the other with all wrappers of scalar form.
+
+        Args:
+            num_envs: How many.
+            training: False leaves out the wrappers that only shape what is learned from.
+            first: Number of the first one, if they are a part of a larger vector env.
+            total: How many envs that has.
+        """
         wrappers = self._wrappers(training)
         if self.spec.build_vector is not None and all(spec.build_vector for spec, _ in wrappers):
             env = self._guarded(self.spec, self.spec.build_vector, self.config, num_envs)
             if env is not None:
-                for spec, config in wrappers:
-                    assert spec.build_vector is not None
-                    env = self._guarded(spec, spec.build_vector, env, config)
-                return check_vector_env(env, self.spec.name)
-        last_scalar = max((i for i, (spec, _) in enumerate(wrappers, 1) if spec.build_vector is None), default=0)
-        _refuse_separate_states(wrappers, last_scalar)
-        built: AnyVectorEnv = InProcessVectorEnv(lambda: self._scalar(wrappers[:last_scalar]), num_envs, self._repeats)
-        for spec, config in wrappers[last_scalar:]:  # what they learn is then shared by all copies
-            assert spec.build_vector is not None
-            built = self._guarded(spec, spec.build_vector, built, config)
-        return built
+                return env if self.announce is None else AnnouncedVectorEnv(env, self.announce)
+        n_scalar = _n_scalar(wrappers)
+        _refuse_separate_states(wrappers, n_scalar)
+        return InProcessVectorEnv(
+            lambda: self._scalar(wrappers[:n_scalar]), num_envs, self._repeats, self.announce, first, total
+        )
+
+
+def _n_scalar(wrappers: list[tuple[WrapperSpec, Any]]) -> int:
+    """How many of the first wrappers go around each copy: up to the last one that has a scalar form only."""
+    return max((i for i, (spec, _) in enumerate(wrappers, 1) if spec.build_vector is None), default=0)
 
 
 def _refuse_separate_states(wrappers: list[tuple[WrapperSpec, Any]], last_scalar: int) -> None:

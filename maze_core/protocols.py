@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from maze_core.blueprint import Blueprint
     from maze_core.rl.actors import Actors
     from maze_core.rl.episodes import EpisodeBatch
     from maze_core.rl.kernels import Kernel
@@ -32,15 +33,44 @@ class Workspace(Protocol):
         """
         ...
 
+    def learns(self, training: bool) -> bool:
+        """Whether a wrapper learns from all envs together, so that they must be stepped in one place.
+
+        Args:
+            training: Of training's envs.
+        """
+        ...
+
 
 class Runner(Protocol):
     """Where envs and evaluations execute."""
 
-    def start(self, workspace: Workspace) -> None:
-        """Is called once, before anything else."""
+    def start(self, workspace: Workspace, blueprint: Blueprint, probe: AnyVectorEnv) -> str:
+        """Is called once, before anything else.
+
+        Args:
+            workspace: Envs and the policy's computation in this process.
+            blueprint: What another process needs to build the same.
+            probe: A vector env of one env, wrapped for training, to look at; it is closed afterwards.
+
+        Returns:
+            Where what executes, as a phrase for the user.
+        """
         ...
 
-    def map(self, function: Callable[[Workspace, Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv | None:
+        """Copies of the env, without wrappers of vector form, that step elsewhere; None if they do so here."""
+        ...
+
+    def n_slots(self, training: bool) -> int:
+        """How many tasks execute at the same time.
+
+        Args:
+            training: Whether they use training's envs.
+        """
+        ...
+
+    def map(self, function: Callable[[Workspace, Any], Any], tasks: Sequence[Any], training: bool = False) -> list[Any]:
         """Executes ``function(workspace, task)`` for each task.
 
         The result does not depend on where or in what order that happens.
@@ -48,6 +78,7 @@ class Runner(Protocol):
         Args:
             function: A top-level function.
             tasks: Picklable values.
+            training: Whether the tasks use training's envs.
 
         Returns:
             The results, in the order of the tasks.

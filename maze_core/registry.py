@@ -40,10 +40,11 @@ class Registry:
     Args:
         plugins: What was loaded. A name that two of them offer is withdrawn from both, and both
             are named when it is asked for; the rest of each stays usable.
+        sources: What they were looked for in.
     """
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
-        self.plugins = list(plugins)
+    def __init__(self, plugins: Sequence[Plugin], sources: PluginSources | None = None) -> None:
+        self.plugins, self.sources = list(plugins), sources or PluginSources()
         self.conflicts: dict[tuple[str, str], list[Plugin]] = {}
         self._owners: dict[tuple[str, str], Plugin] = {}
         self._specs: dict[tuple[str, str], Spec] = {}
@@ -159,7 +160,8 @@ def load_registry(
     """
     local_dir = Path.cwd() if local_plugins else None
     opened = None if foreign is None else Path(foreign).expanduser()
-    return Registry(load_plugins(PluginSources(named=plugins, local_dir=local_dir, foreign=opened)))
+    sources = PluginSources(named=plugins, local_dir=local_dir, foreign=opened)
+    return Registry(load_plugins(sources), sources)
 
 
 def _is_at_home(plugin: Plugin, spec: Spec) -> bool:

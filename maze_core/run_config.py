@@ -55,7 +55,8 @@ class CheckpointConfig:
 
 CHANGEABLE = (
     "runner.n_epochs", "runner.total_env_steps", "runner.stop_at_reward", "runner.patience", "runner.checkpoint",
-    "runner.on_env_error", "runner.step_timeout", "runner.raw_errors", "runner.device", "callbacks",
+    "runner.on_env_error", "runner.step_timeout", "runner.raw_errors", "runner.n_workers",
+    "runner.max_worker_restarts", "runner.device", "callbacks",
 )  # fmt: skip
 """What a run that goes on may change; everything else would make it another run."""
 
@@ -91,7 +92,14 @@ class RunnerConfig:
     a new env; one that raises there too fails."""
 
     step_timeout: float | None = 60.0
-    """Seconds after which an env that does not return from a step or reset is told of; null for never."""
+    """Seconds after which an env that does not return from a step or reset is told of, or its worker replaced;
+    null for never."""
+
+    n_workers: int | None = None
+    """Processes that step envs and run episodes; 0 for this one alone, null decides by the time of an env step."""
+
+    max_worker_restarts: int = 3
+    """How often a worker that dies or hangs is replaced while it is at the same episode, by its seed."""
 
     device: str = "cpu"
     """Where networks are computed: cpu, cuda, or cuda:N."""
@@ -115,6 +123,8 @@ class RunnerConfig:
         )
         require(self, "patience", self.patience is None or self.patience >= 1, "null or a whole number >= 1")
         require(self, "step_timeout", self.step_timeout is None or self.step_timeout > 0, "null or a number > 0")
+        require(self, "n_workers", self.n_workers is None or 0 <= self.n_workers <= 1024, "null or 0 to 1024")
+        require(self, "max_worker_restarts", self.max_worker_restarts >= 0, "a whole number >= 0")
         index = self.device.removeprefix("cuda:")
         require(
             self,

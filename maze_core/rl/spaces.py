@@ -245,3 +245,29 @@ def unbatch(batch: Any, row: int) -> Any:
     if isinstance(batch, tuple):
         return tuple(unbatch(value, row) for value in batch)
     return batch[row]
+
+
+def arrays_of(batch: Any) -> list[NDArray[Any]]:
+    """The arrays of a batch; those of a Dict in the order of its keys' names."""
+    if isinstance(batch, Mapping):
+        return [leaf for key in sorted(batch) for leaf in arrays_of(batch[key])]
+    if isinstance(batch, tuple):
+        return [leaf for part in batch for leaf in arrays_of(part)]
+    return [] if batch is None else [np.asarray(batch)]
+
+
+def with_arrays(like: Any, arrays: Iterator[NDArray[Any]]) -> Any:
+    """A batch of the nesting of another one, with these arrays in the order of `arrays_of`."""
+    if isinstance(like, Mapping):
+        filled = {key: with_arrays(like[key], arrays) for key in sorted(like)}
+        return {key: filled[key] for key in like}
+    return tuple(with_arrays(part, arrays) for part in like) if isinstance(like, tuple) else next(arrays)
+
+
+def same_rows(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows of two arrays [B, ...] have the same bits, [B]."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return np.zeros(len(one), bool)
+    first, second = (np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8) for array in (one, other))
+    same: NDArray[np.bool_] = (first == second).all(axis=1)
+    return same

@@ -19,12 +19,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from gymnasium import Env, Wrapper
 from gymnasium.utils.env_checker import data_equivalence
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import concatenate, iterate
 from numpy.typing import NDArray
 
@@ -33,6 +34,7 @@ from maze_core.rl.spaces import copied, misfit
 
 LOG = logging.getLogger("maze")
 
+Announce = Callable[[int, "int | None", int], None]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Step = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
@@ -44,6 +46,9 @@ class InProcessVectorEnv(SyncVectorEnv):
         make_env: Constructs one env.
         num_envs: How many, B.
         repeats: Whether an episode in which an env raises is repeated in a new env, once for each step.
+        announce: Is told env, episode seed and step before an env is constructed, reset or stepped.
+        first: Number of the first env in a larger vector env, of which this is a part.
+        total: How many envs that has.
 
     Raises:
         EnvFaultError: If an env raises, in its constructor or later; the message names what it was
@@ -53,15 +58,37 @@ class InProcessVectorEnv(SyncVectorEnv):
         busy: Which env is at work since when (`time.monotonic`), and on which episode seed; None if none is.
     """
 
-    def __init__(self, make_env: Callable[[], Env[Any, Any]], num_envs: int, repeats: bool = False) -> None:
-        super().__init__([lambda: _constructed(make_env)] * num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
-        self._make_env, self._repeats = make_env, repeats
+    def __init__(
+        self, make_env: Callable[[], Env[Any, Any]], num_envs: int, repeats: bool = False,
+        announce: Announce | None = None, first: int = 0, total: int | None = None,
+    ) -> None:  # fmt: skip
+        self._make_env, self._repeats, self._announce = make_env, repeats, announce
+        self._first, self._total = first, num_envs if total is None else total
+        makers = [partial(self._construct, index) for index in range(num_envs)]
+        super().__init__(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
         self._idle = np.ones(num_envs, bool)
         self._seeds: list[int | None] = [None] * num_envs
         self._options: list[dict[str, Any] | None] = [None] * num_envs
         self._steps = [0] * num_envs
         self._actions: list[list[Any]] = [[] for _ in range(num_envs)]  # of the present episodes, if they are repeated
         self.busy: tuple[int, float, int | None] | None = None
+
+    def _construct(self, index: int) -> Env[Any, Any]:
+        if self._announce is not None:
+            self._announce(self._first + index, None, 0)
+        return _constructed(self._make_env)
+
+    def _begin(self, index: int) -> None:
+        """An env is about to be called."""
+        seed = self._seeds[index]
+        self.busy = (self._first + index, time.monotonic(), seed)
+        if self._announce is not None:
+            self._announce(self._first + index, seed, self._steps[index])
+
+    @property
+    def all_idle(self) -> bool:
+        """Whether no env is in an episode."""
+        return bool(self._idle.all())
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Resets the envs in ``options["reset_mask"]`` (all without it), each with its own seed."""
@@ -73,7 +100,7 @@ class InProcessVectorEnv(SyncVectorEnv):
             self._seeds[index], self._options[index] = seeds[index], remaining or None
             self._steps[index] = 0
             self._actions[index].clear()
-            self.busy = (index, time.monotonic(), seeds[index])
+            self._begin(index)
             try:
                 observation, info = self.envs[index].reset(seed=seeds[index], options=remaining or None)
                 self._env_obs[index] = copied(observation) if self._repeats else observation
@@ -102,7 +129,7 @@ class InProcessVectorEnv(SyncVectorEnv):
         for index, action in enumerate(iterate(self.action_space, copied(actions))):  # an env may keep its action
             if self._idle[index]:
                 continue
-            self.busy = (index, time.monotonic(), self._seeds[index])
+            self._begin(index)
             try:
                 info = self._took_step(index, self.envs[index].step(action))
             except MazeError:
@@ -137,10 +164,10 @@ class InProcessVectorEnv(SyncVectorEnv):
         try:
             self.envs[index].close()
         except Exception as problem:  # it is broken anyway
-            LOG.warning("env %d raised %s when it was closed: %s", index, type(problem).__name__, problem)
+            LOG.warning("env %d raised %s when it was closed: %s", self._first + index, type(problem).__name__, problem)
         try:
             learned = [state() for state in _offers(self.envs[index], "state_dict")]
-            env = self.envs[index] = _constructed(self._make_env)
+            env = self.envs[index] = self._construct(index)
             before = self._env_obs[index]
             self._env_obs[index], info = env.reset(seed=self._seeds[index], options=self._options[index])
             for taken in self._actions[index]:
@@ -179,7 +206,7 @@ class InProcessVectorEnv(SyncVectorEnv):
         """Whatever an env raised, as an error that names it."""
         return EnvFaultError(
             f"env {self._name(index)!r} raised {type(error).__name__} in {doing} "
-            f"(env {index} of {self.num_envs}, episode seed {self._seeds[index]}): {error}"
+            f"(env {self._first + index} of {self._total}, episode seed {self._seeds[index]}): {error}"
         )
 
     def _name(self, index: int) -> str:
@@ -204,6 +231,29 @@ def _constructed(make_env: Callable[[], Env[Any, Any]]) -> Env[Any, Any]:
         raise
     except Exception as error:
         raise EnvFaultError(f"the env raised {type(error).__name__} in its constructor: {error}") from error
+
+
+class AnnouncedVectorEnv(VectorWrapper[Any, Any, Any]):
+    """Tells of each call of an env's own vector form.
+
+    Args:
+        env: The vector env.
+        announce: As for `InProcessVectorEnv`; which env and which episode is not known.
+    """
+
+    def __init__(self, env: AnyVectorEnv, announce: Announce) -> None:
+        super().__init__(env)
+        self._announce = announce
+
+    def reset(self, **arguments: Any) -> Any:
+        """Resets the envs."""
+        self._announce(0, None, 0)
+        return self.env.reset(**arguments)
+
+    def step(self, actions: Any) -> Any:
+        """Steps the envs."""
+        self._announce(0, None, 0)
+        return self.env.step(actions)
 
 
 def check_vector_env(env: AnyVectorEnv, name: str) -> AnyVectorEnv:

@@ -459,7 +459,7 @@ def test_a_signal_during_the_final_evaluation_counts(workdir: Path) -> None:
     write_env(workdir, before_step=early)
     file = workdir / "maze_plugins.py"
     file.write_text(file.read_text() + "\n\nRESETS = []\n")
-    once = ("runner.n_epochs=1", "runner.evaluation.n_episodes=1")
+    once = ("runner.n_epochs=1", "runner.evaluation.n_episodes=1", "runner.n_workers=0")
     options = (f"--plugin={SCRIPTED}", "env=ours", "algorithm=scripted", *once, "seed=1,2", "run_dir=runs")
     result = run_cli("train", "-m", *options)
     assert result.exit_code == 130

@@ -126,7 +126,7 @@ def test_a_bad_value_of_a_critics_model_is_told_with_its_full_key() -> None:
 
 def test_a_preset_is_its_option_with_other_values() -> None:
     configured = make("runner=dev")
-    assert configured.config.runner == LocalRunnerConfig(raw_errors=True)
+    assert configured.config.runner == LocalRunnerConfig(raw_errors=True, n_workers=0)
     assert configured.choices["runner"] == "dev"
 
 
@@ -537,7 +537,7 @@ def test_a_package_cannot_change_what_is_there(workdir: Path) -> None:
 
 def test_a_package_cannot_change_a_preset_of_the_core_or_of_the_user(workdir: Path) -> None:
     install_package(workdir, "intruder", {"runner/dev": "defaults: [local, _self_]\nn_epochs: 7\n"})
-    assert make("runner=dev").config.runner == LocalRunnerConfig(raw_errors=True)
+    assert make("runner=dev").config.runner == LocalRunnerConfig(raw_errors=True, n_workers=0)
 
 
 @pytest.fixture

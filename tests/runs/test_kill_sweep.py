@@ -6,11 +6,12 @@ long one, with 50 kills for each algorithm and one at every single file operatio
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from support.forks import Ended, Fault, ForkServer, fork_server
 from support.resume import SHORT, SMALL, cut_off, differing, leftovers, result, store
+from support.workers import workers_of
 
 pytestmark = [pytest.mark.kill, pytest.mark.usefixtures("workdir")]
 
@@ -115,15 +117,21 @@ def assert_ended_alike(run: Path, ended: Ended, reference: Uninterrupted) -> Non
 # At random times
 
 
-def sweep(algorithm: str, kills: int, forks: ForkServer, uninterrupted: Reference) -> None:
-    """Starts runs and kills them and what resumes them, up to four times in a row, until there were enough kills."""
+def sweep(
+    algorithm: str, kills: int, forks: ForkServer, uninterrupted: Reference, workers: Sequence[int] = (0,)
+) -> None:
+    """Starts runs and kills them and what resumes them, up to four times in a row, until there were enough kills.
+
+    The first of the numbers of workers is that of a run at its start, the others take turns when it goes on.
+    """
     random_times = random.Random(algorithm)
+    size, later = {**SWEPT, "runner.n_workers": workers[0]}, itertools.cycle(workers[::-1])
     cells = [cell for cell in CELLS if cell[0] == algorithm]
     killed = n_runs = 0
     while killed < kills:
         cell = cells[n_runs % len(cells)]
-        reference, run, n_runs = uninterrupted(cell, SWEPT), Path(f"run-{n_runs}"), n_runs + 1
-        words, newest = command(cell, str(run), SWEPT), -1
+        reference, run, n_runs = uninterrupted(cell, size), Path(f"run-{n_runs}"), n_runs + 1
+        words, newest = command(cell, str(run), size), -1
         in_a_row = min(random_times.randint(1, 4), kills - killed)
         while in_a_row:
             share = random_times.uniform(0.4, 1.0) if newest < 0 else random_times.uniform(0.05, 0.5)
@@ -135,7 +143,7 @@ def sweep(algorithm: str, kills: int, forks: ForkServer, uninterrupted: Referenc
             if newest < 0:  # it had hardly begun, and is begun anew
                 shutil.rmtree(run, ignore_errors=True)
                 continue
-            words = ["resume", str(run)]
+            words = ["resume", str(run), f"runner.n_workers={next(later)}"]
             in_a_row, killed = in_a_row - 1, killed + 1
         if newest >= 0:
             assert_ended_alike(run, forks.run("resume", run), reference)
@@ -155,6 +163,22 @@ def test_runs_that_are_killed_fifty_times_end_alike(
     algorithm: str, forks: ForkServer, uninterrupted: Reference
 ) -> None:
     sweep(algorithm, 50, forks, uninterrupted)
+
+
+@pytest.mark.workers
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("algorithm", "kills"),
+    [("a2c", 2), *(pytest.param(algorithm, 15, marks=pytest.mark.long) for algorithm in ("es", "ppo", "a2c"))],
+)
+def test_runs_with_workers_that_are_killed_end_alike(
+    algorithm: str, kills: int, forks: ForkServer, uninterrupted: Reference
+) -> None:
+    sweep(algorithm, kills, forks, uninterrupted, workers=(2, 0, 3, 1))
+    assert workers_of() == []
+    for cell in (cell for cell in CELLS if cell[0] == algorithm):
+        without, with_two = (uninterrupted(cell, {**SWEPT, "runner.n_workers": n}).found for n in (0, 2))
+        assert differing(without, with_two) == []
 
 
 # At every stage

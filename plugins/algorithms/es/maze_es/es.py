@@ -9,6 +9,7 @@ Shapes: P members, D parameters.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -187,11 +188,13 @@ class ESTrainer:
         results: list[EpisodeBatch] = []
         steps = 0
         while not members or steps < self.config.min_env_steps_per_update:
-            batch = len(members)
-            members.append(ask(self.state, self.config, self.job.streams, batch))
-            seeds = episode_seeds(self.config, self.job.streams, self.state.generation, batch)
-            results += self.job.runner.map(evaluate_members, [Members(members[-1], seeds)])
-            steps += int(results[-1].lengths.sum())
+            population = len(members)
+            members.append(ask(self.state, self.config, self.job.streams, population))
+            seeds = episode_seeds(self.config, self.job.streams, self.state.generation, population)
+            ends = np.linspace(0, len(seeds), min(self.job.runner.n_slots(training=True), len(seeds)) + 1).astype(int)
+            slices = [Members(members[-1][a:b], seeds[a:b]) for a, b in itertools.pairwise(ends.tolist())]
+            results += self.job.runner.map(evaluate_members, slices, training=True)
+            steps += sum(int(batch.lengths.sum()) for batch in results[-len(slices) :])
         return np.concatenate(members), EpisodeBatch.joined(results)
 
     def state_dict(self) -> dict[str, Any]:

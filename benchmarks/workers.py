@@ -1,0 +1,111 @@
+"""What worker processes are worth: the same training in this process, with one worker and with two.
+
+All forms take turns (A B C A B C) in processes of their own; medians are shown with min..max. The first
+update is left out: in it workers start.
+"""
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+from common import HERE, Run, processor, rate, run_process, spread, table, versions
+
+WORKERS = (0, 1, 2)
+ENVS: dict[str, tuple[str, Run]] = {
+    "a step sleeps 2 ms": ("slow", {"env.sleep_ms": 2.0}),
+    "a step computes 2 ms": ("slow", {"env.compute_ms": 2.0}),
+    "a step computes 0.5 ms": ("slow", {"env.compute_ms": 0.5}),
+    "Acrobot-v1, 0.02 ms": ("gym_env", {"env.name": "Acrobot-v1"}),
+}
+WORKS: dict[str, Run] = {
+    "ppo": {"algorithm.n_envs": 8, "algorithm.n_rollout_steps": 64, "algorithm.epoch_length": 1, "runner.n_epochs": 4},
+    "es": {"algorithm.n_rollouts_per_update": 16, "runner.n_epochs": 3},
+}
+BARS = {"two workers, against one": 1.8, "one worker, against this process": 0.95}
+LEGEND = """\
+- Env steps per second of training, updates included, evaluation and start-up excluded; defaults but for the sizes:
+  ppo with 8 envs and rollouts of 64 steps, es with populations of 16.
+- sleeping is what an env does that waits for another program; computing needs a core, and there are two.
+- The bars are for ppo and the step that sleeps 2 ms."""
+
+
+def run_ours(env: str, algorithm: str, n_workers: int, seed: int) -> Run:
+    """Trains in this process, and times all updates but the first."""
+    from maze_core import RunContext
+
+    name, options = ENVS[env]
+    overrides = {
+        **options, **WORKS[algorithm], "runner.n_workers": n_workers, "runner.stop_at_reward": math.inf,
+        "runner.evaluation.every_epochs": 10**6, "runner.evaluation.n_episodes": 1, "runner.patience": None,
+    }  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(dir=HERE) as folder,
+        RunContext(env=name, algorithm=algorithm, overrides=overrides, seed=seed, run_dir=f"{folder}/run", callbacks=[],
+                   plugins=[str(HERE / "slow_env")], silent=True) as rc,
+    ):  # fmt: skip
+        rc.train(n_epochs=1)
+        seconds, env_steps = rc.training_seconds, rc.trainer.env_steps
+        rc.train(n_epochs=int(overrides["runner.n_epochs"]) - 1)
+        return {"env_steps": rc.trainer.env_steps - env_steps, "train_s": rc.training_seconds - seconds}
+
+
+def report(runs: list[Run]) -> str:
+    """The table and what it says."""
+    rows, ratios = [], dict[tuple[str, str], tuple[float, float]]()
+    for env in ENVS:
+        for algorithm in WORKS:
+            rates = [
+                [rate(run) for run in runs if (run["env"], run["algorithm"], run["n_workers"]) == (env, algorithm, n)]
+                for n in WORKERS
+            ]
+            here, one, two = (median(of) for of in rates)
+            ratios[env, algorithm] = two / one, one / here
+            rows.append([env, algorithm, *map(spread, rates), f"{one / here:.2f}", f"{two / one:.2f}"])
+    found = ratios["a step sleeps 2 ms", "ppo"]
+    verdicts = [
+        f"{name}: {ratio:.2f}, bar {bar}, {'met' if ratio >= bar else 'MISSED'}"
+        for (name, bar), ratio in zip(BARS.items(), found, strict=True)
+    ]
+    return "\n".join([
+        "# Workers", "",
+        f"{date.today().isoformat()}, {processor()}, {versions(sys.executable, ('numpy', 'torch', 'gymnasium'))}", "",
+        table(["env", "algorithm", "this process", "1 worker", "2 workers", "1 / this", "2 / 1"], rows, left=2), "",
+        f"The step that sleeps, ppo: {'; '.join(verdicts)}.", "",
+        LEGEND, "",
+    ])  # fmt: skip
+
+
+def main() -> None:
+    """Runs all forms in turns and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each form")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        env, algorithm, n_workers = options.child
+        print(json.dumps(run_ours(env, algorithm, int(n_workers), options.seed)))
+        return
+    runs: list[Run] = []
+    for seed in range(1, options.repeats + 1):
+        for env in ENVS:
+            for algorithm in WORKS:
+                for n_workers in WORKERS:
+                    child = ["--child", env, algorithm, str(n_workers), "--seed", str(seed)]
+                    figures = run_process([sys.executable, str(Path(__file__).resolve()), *child])
+                    if "error" in figures:
+                        sys.exit(f"{env}, {algorithm}, {n_workers} workers: {figures['hint']}")
+                    runs.append({"env": env, "algorithm": algorithm, "n_workers": n_workers} | figures)
+                    print(runs[-1], file=sys.stderr, flush=True)
+    text = report(runs)
+    (HERE / "results" / "workers.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

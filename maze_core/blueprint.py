@@ -1,0 +1,67 @@
+"""What another process needs to build the same envs and policy."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cloudpickle
+
+from maze_core.plugins import PluginSources, load_plugins
+from maze_core.registry import Registry
+from maze_core.run_config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A run, as far as its envs and its policy go, to be built in a process of the same user.
+
+    Args:
+        path: `sys.path`, so that the same modules are found.
+        folder: Current directory.
+        sources: Which plugins are loaded.
+        modules: Names under which local plugins are loaded, by file.
+        config: The configuration, pickled: its classes exist only once plugins are loaded.
+    """
+
+    path: list[str]
+    folder: str
+    sources: PluginSources
+    modules: dict[str, str]
+    config: bytes
+
+    @staticmethod
+    def of(registry: Registry, config: TrainingConfig) -> Blueprint:
+        """Describes a run of this process."""
+        local = {plugin.location for plugin in registry.plugins if not plugin.version}
+        files = {name: getattr(module, "__dict__", {}).get("__file__") for name, module in list(sys.modules.items())}
+        return Blueprint(
+            list(sys.path), str(Path.cwd()), replace(registry.sources, environ=dict(registry.sources.environ)),
+            {str(file): name for name, file in files.items() if file in local},
+            cloudpickle.dumps(config),
+        )  # fmt: skip
+
+    def load(self) -> tuple[Registry, TrainingConfig]:
+        """Loads plugins and configuration in another process, which becomes like the one that is described.
+
+        Raises:
+            PluginError: If a plugin that was named is not there.
+        """
+        os.chdir(self.folder)
+        sys.path[:] = self.path
+        warnings.simplefilter("ignore")  # they were shown by the process that this one works for
+        registry = Registry(load_plugins(self.sources), self.sources)
+        for plugin in registry.plugins:
+            name = self.modules.get(plugin.location)
+            loaded = list(sys.modules.values())
+            own = next(
+                (module for module in loaded if getattr(module, "__dict__", {}).get("__file__") == plugin.location),
+                None,
+            )
+            if name is not None and own is not None:
+                sys.modules.setdefault(name, own)  # pickles name it so
+        config: TrainingConfig = cloudpickle.loads(self.config)
+        return registry, config

@@ -1,0 +1,1 @@
+"""Processes on this machine that step envs and run episodes, and that may fail without costing the run."""

@@ -1,0 +1,321 @@
+"""Keeps worker processes at work: waits for their answers, and replaces those that die or hang."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import select
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import numpy as np
+from numpy.typing import NDArray
+
+from maze_core.blueprint import Blueprint
+from maze_core.errors import EnvFaultError
+from maze_core.workers.process import WorkerProcess
+
+LOG = logging.getLogger("maze")
+
+START_S = 120.0
+"""Least seconds that a worker has for imports and for constructing envs."""
+
+POLL_S = 0.25
+EXIT_S = 2.0
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+class WorkerFaultError(EnvFaultError):
+    """A worker died or hung too often while it was at the same episode."""
+
+
+class WorkerTracebackError(Exception):
+    """The traceback of an error in a worker, as text."""
+
+    def __str__(self) -> str:
+        """As Python prints a traceback."""
+        return f"\n\nIn a worker:\n{self.args[0]}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a worker is asked for.
+
+    Args:
+        name: Method of the worker.
+        arguments: Its arguments.
+        files: Descriptors that follow them.
+        constructs: Whether envs are constructed, which may take longer than a step.
+    """
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    files: tuple[int, ...] = ()
+    constructs: bool = False
+
+
+class LostError(Exception):
+    """The worker ended before it answered; another one has its place."""
+
+
+class _Worker:
+    """A place for a worker, and the process that has it at present."""
+
+    def __init__(self) -> None:
+        self.process: WorkerProcess | None = None
+        self.generation = 0
+        self.asked = Request("")
+        self.seen = -1  # its progress when it was last looked at
+        self.seen_at = 0.0
+
+
+class WorkerPool:
+    """Worker processes.
+
+    Args:
+        blueprint: What they build.
+        n_workers: How many.
+        step_timeout: Seconds that a call of an env may take; None for any time.
+        max_restarts: How often a worker may die or hang in the same episode, by its seed.
+    """
+
+    def __init__(self, blueprint: Blueprint, n_workers: int, step_timeout: float | None, max_restarts: int) -> None:
+        self._hello, self._folder = cloudpickle.dumps(blueprint), blueprint.folder
+        self._timeout, self._max_restarts = step_timeout, max_restarts
+        self._workers = [_Worker() for _ in range(n_workers)]
+        self._restarts: Counter[Any] = Counter()
+        self.closed = False
+
+    def __len__(self) -> int:
+        """How many workers there are."""
+        return len(self._workers)
+
+    def generation(self, index: int) -> int:
+        """How many processes have had this worker's place."""
+        return self._workers[index].generation
+
+    def start(self) -> None:
+        """Starts all processes, which get ready meanwhile."""
+        for index in range(len(self._workers)):
+            self._begin(index)
+
+    def _begin(self, index: int) -> None:
+        """Starts a process that builds what it needs; its next answer says that this is done."""
+        worker = self._workers[index]
+        try:
+            worker.process = WorkerProcess(self._hello, self._folder)
+        except OSError as error:
+            raise WorkerFaultError(f"worker {index} cannot be started: {error}") from None
+        worker.generation += 1
+        self._send(index, Request("build", constructs=True))
+
+    def _send(self, index: int, request: Request) -> None:
+        worker = self._workers[index]
+        assert worker.process is not None
+        worker.asked, worker.seen, worker.seen_at = request, -1, time.monotonic()
+        message = pickled((request.name, *request.arguments))
+        with contextlib.suppress(OSError):  # it is dead or hangs, which shows when its answer is waited for
+            worker.process.channel.send(message, self._patience(request), request.files)
+
+    def ask(self, requests: Mapping[int, Request]) -> dict[int, Any]:
+        """Sends one request to each of several workers and waits for all answers.
+
+        Returns:
+            Answers by worker; `LostError` for one that ended, and was replaced by a new process.
+
+        Raises:
+            WorkerFaultError: If one ended too often.
+            MazeError: Whatever a request raised; of several that of the first worker.
+        """
+        answers: dict[int, Any] = {}
+        try:
+            for index, request in self._ready(requests, answers):
+                self._send(index, request)
+            while waiting := set(requests) - set(answers):
+                answers.update(self._answers(waiting))
+        except BaseException:
+            self._abandon(set(requests) - set(answers))
+            raise
+        for index in sorted(answers):
+            if isinstance(answers[index], _Failed):
+                raise answers[index].error from WorkerTracebackError(answers[index].traceback)
+        return answers
+
+    def map(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any], weights: Weights) -> list[Any]:
+        """Executes ``function(workspace, task)`` for each task, in as many workers as there are.
+
+        Args:
+            function: A top-level function.
+            tasks: What it gets.
+            weights: Of the policy.
+
+        Returns:
+            Results in the order of the tasks.
+
+        Raises:
+            WorkerFaultError: If a worker ended too often.
+            MazeError: Whatever a task raised; of several that of the first.
+        """
+        results: dict[int, Any] = {}
+        waiting, working = list(range(len(tasks)))[::-1], dict[int, int]()  # working: task by worker
+        try:
+            while waiting or working:
+                failed = any(isinstance(result, _Failed) for result in results.values())
+                free = [] if failed else [index for index in range(len(self._workers)) if index not in working]
+                lost: dict[int, Any] = {}
+                given = {index: waiting.pop() for index in free[: len(waiting)]}
+                working |= given
+                requests = {index: Request("run", (function, tasks[task], weights)) for index, task in given.items()}
+                for index, request in self._ready(requests, lost):
+                    self._send(index, request)
+                answers = lost or (self._answers(set(working)) if working else {})
+                for index, answer in answers.items():
+                    task = working.pop(index)
+                    if isinstance(answer, LostError):
+                        waiting.append(task)
+                    else:
+                        results[task] = answer
+                if failed and not working:
+                    break
+        except BaseException:
+            self._abandon(set(working))
+            raise
+        for task in sorted(results):
+            if isinstance(results[task], _Failed):
+                raise results[task].error from WorkerTracebackError(results[task].traceback)
+        return [results[task] for task in range(len(tasks))]
+
+    def _ready(self, requests: Mapping[int, Request], lost: dict[int, Any]) -> Iterable[tuple[int, Request]]:
+        """The requests whose workers are idle, after waiting for new processes; the others are lost."""
+        for index in requests:
+            if self._workers[index].process is None:
+                self._begin(index)
+        while new := {i for i in requests if self._workers[i].asked.name == "build" and i not in lost}:
+            for index, answer in self._answers(new).items():
+                if isinstance(answer, LostError):
+                    lost[index] = answer
+                elif isinstance(answer, _Failed):
+                    raise answer.error from WorkerTracebackError(answer.traceback)
+        return [(index, request) for index, request in requests.items() if index not in lost]
+
+    def _answers(self, waiting: set[int]) -> dict[int, Any]:
+        """Waits until at least one of these workers answers or is lost."""
+        poll, found, sockets = select.poll(), dict[int, Any](), dict[int, int]()
+        for index in waiting:
+            process = self._workers[index].process
+            assert process is not None
+            sockets[process.channel.fileno()] = index
+            poll.register(process.channel.fileno(), select.POLLIN)
+        wait_s = POLL_S if self._timeout is None else min(POLL_S, self._timeout / 4)
+        while not found:
+            for socket, _ in poll.poll(1000 * wait_s):
+                index = sockets.pop(socket)
+                poll.unregister(socket)
+                found[index] = self._received(index)
+            for index in sockets.values():
+                reason = self._trouble(index)
+                if reason is not None and index not in found:
+                    found[index] = self._replaced(index, reason)
+        return found
+
+    def _received(self, index: int) -> Any:
+        worker = self._workers[index]
+        assert worker.process is not None
+        try:
+            message, _ = worker.process.channel.receive(self._patience(worker.asked))
+        except (EOFError, OSError):
+            return self._replaced(index, None)
+        fulfilled, answer, notes = pickle.loads(message)
+        for level, text in notes:
+            LOG.log(level, "%s", text)
+        worker.asked = Request("")
+        return answer if fulfilled else _Failed(*answer)
+
+    def _trouble(self, index: int) -> str | None:
+        """What is wrong with a worker that does not answer; None if it may be at work."""
+        worker = self._workers[index]
+        assert worker.process is not None
+        if worker.process.has_ended():
+            return ""
+        calls, now = int(worker.process.progress[0]), time.monotonic()
+        if calls != worker.seen:
+            worker.seen, worker.seen_at = calls, now
+        patience = self._patience(worker.asked)
+        if patience is not None and now - worker.seen_at > patience:
+            return f"did nothing for {patience:g} s"
+        return None
+
+    def _patience(self, request: Request) -> float | None:
+        if self._timeout is None or not request.constructs:
+            return self._timeout
+        return max(self._timeout, START_S)
+
+    def _replaced(self, index: int, reason: str | None) -> LostError:
+        """Starts another process in place of one that died or hangs.
+
+        Raises:
+            WorkerFaultError: If that happened too often.
+        """
+        worker = self._workers[index]
+        assert worker.process is not None
+        doing, process, worker.process = worker.process.doing(), worker.process, None
+        ending = process.end(0.0 if reason else EXIT_S)
+        at = "" if doing is None else f" in step {doing[2]} of env {doing[0]}, episode seed {doing[1]}"
+        what = f"worker {index} {reason or ending}{at}"
+        key = (index, worker.asked.name) if doing is None or doing[1] < 0 else doing[1]
+        self._restarts[key] += 1
+        if self._restarts[key] > self._max_restarts:
+            again = "" if self._max_restarts == 0 else f", as it did {self._max_restarts} times before"
+            raise WorkerFaultError(f"{what}{again} (runner.max_worker_restarts={self._max_restarts}).")
+        LOG.warning("%s; another one takes its place.", what)
+        self._begin(index)
+        return LostError(what)
+
+    def _abandon(self, indices: Iterable[int]) -> None:
+        """Kills workers whose answers nobody waits for any more."""
+        for index in indices:
+            worker = self._workers[index]
+            process, worker.process, worker.asked = worker.process, None, Request("")
+            if process is not None:
+                process.end()
+
+    def close(self) -> None:
+        """Ends all processes."""
+        self.closed = True
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.channel.close()  # they all end at the same time
+        self._abandon_after(time.monotonic() + EXIT_S)
+
+    def _abandon_after(self, deadline: float) -> None:
+        for worker in self._workers:
+            process, worker.process = worker.process, None
+            if process is not None:
+                process.end(max(deadline - time.monotonic(), 0.0))
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A request that raised."""
+
+    error: BaseException
+    traceback: str
+
+
+def pickled(message: Any) -> bytes:
+    """A message to a worker; code that only this process has goes with it."""
+    try:
+        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return cloudpickle.dumps(message)  # type: ignore[no-any-return]
+
+
+def as_arrays(weights: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Tensors as arrays, which are sent faster."""
+    return {name: np.asarray(tensor.detach().cpu()) for name, tensor in weights.items()}

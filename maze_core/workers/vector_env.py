@@ -1,0 +1,193 @@
+"""A vector env whose envs step in worker processes."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, create_empty_array
+from numpy.typing import NDArray
+
+from maze_core.rl.replay import EpisodeLog
+from maze_core.rl.spaces import any_member, arrays_of, copied, repeat, with_arrays
+from maze_core.rl.vector_env import Step
+from maze_core.workers.pool import LostError, Request, WorkerPool
+from maze_core.workers.shared import layout_of, new_memory, shared_arrays
+
+LOG = logging.getLogger("maze")
+
+MAX_LOGGED_STEPS = 1_000_000
+NUMBERS = itertools.count()
+
+
+class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
+    """Copies of an env, spread over workers; each steps its own one after the other.
+
+    Actions, observations, rewards and flags lie in memory that all processes see. What an env did
+    depends on its seeds and actions only, so the number of workers changes nothing; and when a worker dies
+    or hangs, another one repeats the episodes that it had.
+
+    Args:
+        pool: The workers.
+        num_envs: How many envs, B.
+        training: Whether the envs are wrapped for training.
+        observation_space: Of one env.
+        action_space: Of one env.
+    """
+
+    def __init__(
+        self, pool: WorkerPool, num_envs: int, training: bool, observation_space: Space[Any], action_space: Space[Any]
+    ) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self.num_envs, self._pool, self._training = num_envs, pool, training
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self._number = next(NUMBERS)
+        ends = np.linspace(0, num_envs, min(len(pool), num_envs) + 1).astype(int).tolist()
+        self._slices = [slice(first, last) for first, last in itertools.pairwise(ends)]  # of worker 0, 1, ...
+        self._generations: list[int | None] = [None] * len(self._slices)
+        self._log = EpisodeLog(num_envs, MAX_LOGGED_STEPS)
+        self._cut = np.zeros(num_envs, bool)  # episodes that were lost with a worker
+        self._buffer = 0
+        self._share_memory()
+
+    def _share_memory(self) -> None:
+        """The arrays of `maze_core.workers.child`: rewards, flags, actions, and observations twice.
+
+        Each step writes into the other observations than the one before. So those before it are still
+        there when a worker dies in between.
+        """
+        actions = repeat(any_member(self.single_action_space), self.num_envs)
+        observation = create_empty_array(self.single_observation_space, self.num_envs, fn=np.zeros)
+        flags = np.zeros(self.num_envs, bool)
+        leaves = arrays_of(observation)
+        self._layout = layout_of([np.zeros(self.num_envs), flags, flags, *arrays_of(actions), *leaves, *leaves])
+        self._memory = new_memory(self._layout)
+        arrays = shared_arrays(self._memory, self._layout)
+        self._rewards, self._terminated, self._truncated = arrays[:3]
+        self._actions = arrays[3 : len(arrays) - 2 * len(leaves)]
+        shown = arrays[len(arrays) - 2 * len(leaves) :]
+        halves = shown[: len(leaves)], shown[len(leaves) :]
+        self._observations = [with_arrays(observation, iter(half)) for half in halves]
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets the envs in ``options["reset_mask"]`` (all without it), each with its own seed."""
+        remaining = dict(options or {})
+        mask = remaining.pop("reset_mask", np.ones(self.num_envs, bool))
+        seeds = [None] * self.num_envs if seed is None else list(seed)
+        self._log.end(mask)
+        self._cut &= ~mask
+        requests = {
+            part: Request("reset", (self._number, self._buffer, seeds[rows], {**remaining, "reset_mask": mask[rows]}))
+            for part, rows in enumerate(self._slices)
+            if mask[rows].any()
+        }
+        infos = self._ask(requests, self._buffer)
+        self._log.begin(mask, None if seed is None else np.asarray(seed))
+        return self._observations[self._buffer], infos
+
+    def step(self, actions: Any) -> Step:
+        """Steps every env that is not idle."""
+        leaves = arrays_of(actions)
+        for shared, leaf in zip(self._actions, leaves, strict=True):
+            shared[...] = leaf
+        before, self._buffer = self._buffer, 1 - self._buffer
+        step = Request("step", (self._number, self._buffer))
+        infos = self._ask(dict.fromkeys(range(len(self._slices)), step), before)
+        rewards, terminated, truncated = (a.copy() for a in (self._rewards, self._terminated, self._truncated))
+        if self._cut.any():
+            rewards[self._cut], terminated[self._cut], truncated[self._cut] = 0.0, False, True
+            pair = (arrays_of(self._observations[buffer]) for buffer in (before, self._buffer))
+            for old, new in zip(*pair, strict=True):
+                new[self._cut] = old[self._cut]
+        self._log.add(copied(actions), rewards)
+        self._log.end(terminated | truncated)
+        self._log.forget_long()
+        return self._observations[self._buffer], rewards, terminated, truncated, infos
+
+    def _ask(self, requests: Mapping[int, Request], buffer: int) -> dict[str, Any]:
+        """Asks workers for their part of the envs, until all have answered.
+
+        Args:
+            requests: By worker.
+            buffer: Which observations are those before.
+
+        Returns:
+            Infos of all envs.
+        """
+        waiting, answers = dict(requests), dict[int, Any]()
+        while waiting:
+            for part in waiting:
+                while self._generations[part] != self._pool.generation(part):
+                    self._hand_over(part, buffer)
+            for part, answer in self._pool.ask(waiting).items():
+                if not isinstance(answer, LostError):
+                    answers[part] = answer
+                    del waiting[part]
+        return merged([(self._slices[part], answers[part]) for part in sorted(answers)], self.num_envs)
+
+    def _hand_over(self, part: int, buffer: int) -> None:
+        """Lets the process that has a worker's place now make its envs, and repeat their episodes."""
+        rows = self._slices[part]
+        arguments = (self._number, self._training, rows.start, rows.stop - rows.start, self.num_envs, self._layout)
+        opened = self._pool.ask({part: Request("open", arguments, (self._memory,), constructs=True)})[part]
+        generation = self._pool.generation(part)
+        if isinstance(opened, LostError):
+            return
+        ages = self._log.ages[rows]
+        if (ages >= 0).any():
+            actions, rewards = self._log.taken(rows)
+            repeated = Request("repeat", (self._number, buffer, ages, self._log.seeds[rows], actions, rewards))
+            same = self._pool.ask({part: repeated})[part]
+            if isinstance(same, LostError):
+                return
+            lost = (ages >= 0) & ~same
+            if lost.any():
+                LOG.warning(
+                    "%d episodes cannot be repeated by the new worker and are cut off: the run is not exact.",
+                    lost.sum(),
+                )
+                self._cut[rows] |= lost
+        self._generations[part] = generation
+
+    def close_extras(self, **_: Any) -> None:
+        """Closes the envs."""
+        os.close(self._memory)
+        there = [part for part, own in enumerate(self._generations) if own == self._pool.generation(part)]
+        if not self._pool.closed:
+            self._pool.ask(dict.fromkeys(there, Request("close", (self._number,))))
+
+
+def merged(parts: Sequence[tuple[slice, Mapping[str, Any]]], num_envs: int) -> dict[str, Any]:
+    """Infos of parts of a vector env as those of all of it: arrays [B, ...], also within mappings."""
+    found: dict[str, Any] = {}
+    nested: dict[str, list[tuple[slice, Mapping[str, Any]]]] = {}
+    for rows, infos in parts:
+        for key, value in infos.items():
+            if isinstance(value, Mapping):
+                nested.setdefault(key, []).append((rows, value))
+                continue
+            array = np.asarray(value)
+            whole = found.get(key)
+            if whole is None:
+                whole = np.full((num_envs, *array.shape[1:]), None if array.dtype == object else 0, array.dtype)
+            elif whole.dtype != array.dtype or whole.shape[1:] != array.shape[1:]:
+                whole, array = _objects(whole), _objects(array)
+            whole[rows] = array
+            found[key] = whole
+    return found | {key: merged(values, num_envs) for key, values in nested.items()}
+
+
+def _objects(array: NDArray[Any]) -> NDArray[Any]:
+    """Rows of an array as objects, [n]."""
+    objects = np.empty(len(array), object)
+    for row, value in enumerate(array):
+        objects[row] = value
+    return objects
