@@ -15,13 +15,14 @@ from maze_core.builtins.config import ObservationNormalizationConfig
 from maze_core.config import Configured, changed_keys, check_recordable, configure_stored
 from maze_core.config.overrides import Item
 from maze_core.enums import Schedule
-from maze_core.errors import NonFiniteError, NothingUsableError, UserError
+from maze_core.errors import NonFiniteError, NothingUsableError, UserError, masked
 from maze_core.pictures import network_pictures
 from maze_core.plugins import Plugin
 from maze_core.protocols import RunInfo
 from maze_core.registry import Registry, kind_of
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
+from maze_core.rl.saved import saved_count
 from maze_core.runs.checkpointer import CHECKPOINTS, Checkpointer
 from maze_core.runs.checkpoints import Checkpoint, CheckpointStore
 from maze_core.runs.files import printable
@@ -232,7 +233,7 @@ def _load(loop: TrainingLoop, checkpoint: Checkpoint, stored: StoredRun) -> None
         loop.load_state_dict(checkpoint.state["state"])
         trainer = loop.built.trainer
         for name in ("updates", "env_steps"):
-            if getattr(trainer, name) != checkpoint.summary.get(name):
+            if getattr(trainer, name) != saved_count(checkpoint.summary, name):
                 raise ValueError(f"the algorithm did not take over its {name}")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         raise NothingUsableError(
@@ -244,7 +245,7 @@ def _load(loop: TrainingLoop, checkpoint: Checkpoint, stored: StoredRun) -> None
 
 def _shown(error: Exception) -> str:
     reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-    return printable(" ".join(reason.split()))[:300]
+    return printable(masked(" ".join(reason.split())))[:300]
 
 
 def _account(checkpoint: Checkpoint, built: BuiltRun, checkpointer: Checkpointer, loop: TrainingLoop) -> list[str]:

@@ -47,8 +47,8 @@ def test_events_of_episodes_are_kept_in_a_few_arrays(tmp_path: Path) -> None:
 
 def test_metrics_of_many_updates_are_columns() -> None:
     metrics: list[dict[str, float]] = [{"loss": 0.1 * i} | ({"rare": float(i)} if i % 3 == 0 else {}) for i in range(9)]
-    assert _rows(_columns(metrics)) == metrics
-    assert _rows(_columns([])) == []
+    assert _rows(_columns(metrics), 9) == metrics
+    assert _rows(_columns([]), 9) == []
 
 
 @pytest.mark.parametrize(
