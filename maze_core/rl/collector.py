@@ -49,9 +49,8 @@ class Collector:
         self._noise = ActionNoise(streams, env.num_envs)
         self._observation: Any = None
         n = env.num_envs
-        self._live = np.ones(n, bool)
+        self._live, self._returns = np.ones(n, bool), np.zeros(n)
         self._episodes, self._lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._returns = np.zeros(n)
         self._seed_blocks: list[tuple[int, NDArray[np.int64]]] = [(-1, np.zeros(0, np.int64))] * n
         self._decisions: dict[str, Decisions] = {}
         self._ended: EndedEpisodes = EndedEpisodes()
@@ -213,9 +212,8 @@ class Collector:
         self._episodes += ~kept & (lengths > 0)
         self._lengths[:], self._returns[:] = lengths * kept, saved_numbers(state, "returns", n) * kept
         if not kept.all():
-            self._observation = (
-                reset_envs(self.env, np.flatnonzero(~kept), self._next_seeds(~kept)) if kept.any() else None
-            )
+            lost = np.flatnonzero(~kept)
+            self._observation = reset_envs(self.env, lost, self._next_seeds(~kept)) if kept.any() else None
 
 
 def _envs(turn: Turn, num_envs: int) -> NDArray[np.intp]:
