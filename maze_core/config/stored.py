@@ -8,6 +8,7 @@ the user allowed by name.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -103,6 +104,12 @@ def _flat(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{path}.{index}")
     else:
         yield path, data
+
+
+def config_hash(data: Mapping[str, Any]) -> str:
+    """SHA-256 of a configuration: that of another one is the same if `changed_keys` finds nothing."""
+    lines = sorted(f"{key}: {value!r}" for key, value in _flat(dict(data)))
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

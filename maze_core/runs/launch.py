@@ -34,7 +34,6 @@ from maze_core.runs.stored_run import CONFIG, StoredRun
 from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
 from maze_core.runs.watchdog import watching
-from maze_core.runs.weights import BEST
 
 LOG = logging.getLogger("maze")
 
@@ -158,9 +157,10 @@ def resume_run(
     with ExitStack() as opened:
         lock = RunLock(stored.path)
         opened.callback(lock.release)
-        if not stored.checkpoints.numbers() and not (stored.path / BEST).exists():
+        if not stored.checkpoints.numbers() and not stored.was_trained():
             raise NothingUsableError(
-                f"{stored.shown} ended before its first checkpoint, so nothing was learned that could be lost. "
+                f"{stored.shown} ended before its first checkpoint, as far as can be seen: it has no statistics, no "
+                f"weights, and nothing in {printable(str(stored.checkpoints.directory))}.\n"
                 "Start it again, in a new directory; its command.txt says how it was started."
             )
         checkpoint = stored.checkpoints.newest()
