@@ -215,18 +215,28 @@ class TrainingLoop:
         """
         if stop is not None and stop.signal is not None:
             return f"interrupted by {signal.Signals(stop.signal).name}"
-        if self._metrics:
-            return None  # an epoch that began is completed
+        if self.in_epoch:
+            return None  # it is completed
+        limit = self.limit_reached(last_epoch, exactly)
+        return None if limit is None else limit[1]
+
+    @property
+    def in_epoch(self) -> bool:
+        """Whether an epoch began and is not complete."""
+        return bool(self._metrics)
+
+    def limit_reached(self, last_epoch: int | None, exactly: bool = False) -> tuple[str, str] | None:
+        """The option with which training ends here, and why, as a phrase; None while it goes on."""
         reward, threshold = self._newest_reward, self.built.reward_threshold
         if reward is not None and threshold is not None and reward >= threshold and not exactly:
-            return f"solved: mean evaluation return {reward:.1f} >= {threshold:g}"
+            return "runner.stop_at_reward", f"solved: mean evaluation return {reward:.1f} >= {threshold:g}"
         if last_epoch is not None and self.epoch >= last_epoch:
-            return f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
+            return "runner.n_epochs", f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
         if self._budget_is_spent():
-            return f"{self.built.trainer.env_steps} env steps done"
-        patience = None if exactly else self.config.patience
-        if patience is not None and self._evaluated_epoch - self._waiting_since >= patience and self._best is not None:
-            return f"no better evaluation in {self._evaluated_epoch - self._waiting_since} epochs"
+            return "runner.total_env_steps", f"{self.built.trainer.env_steps} env steps done"
+        patience, waited = None if exactly else self.config.patience, self._evaluated_epoch - self._waiting_since
+        if patience is not None and waited >= patience and self._best is not None:
+            return "runner.patience", f"no better evaluation in {waited} epochs"
         return None
 
     def _finish(self, reason: str, stop: StopRequest) -> RunSummary:
