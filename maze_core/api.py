@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -59,7 +60,8 @@ class RunContext:
         config_dir: Directory with configuration files of your own.
         seed: Root seed; drawn if not given.
         run_dir: Directory of the run; a new one below outputs/ if not given. That of an earlier run
-            stands for `input_dir`: the new run gets a directory of its own.
+            stands for `input_dir`: the new run gets a directory of its own. In `overrides`, as on the
+            command line, ``run_dir`` always names a new directory, and one that exists is an error.
         input_dir: Directory of an earlier run whose best weights the policy starts from.
         plugins: Modules, files or folders to load plugins from, besides the installed packages and
             ``maze_plugins.py`` in the current directory.
@@ -138,7 +140,7 @@ class RunContext:
         overrides: Overrides = (),
         plugins: Sequence[str] | str = (),
         local_plugins: bool = True,
-        variables: Sequence[str] = (),
+        variables: Sequence[str] | str = (),
         silent: bool = False,
     ) -> RunContext:
         """Takes up a run that was stopped or killed; `train` goes on with it.
@@ -157,7 +159,10 @@ class RunContext:
             NothingUsableError: If there is nothing to go on from.
             UserError: If another process has the run, or an override would make it another one.
         """
+        if not isinstance(run_dir, (str, os.PathLike)):
+            raise UserError(f"run_dir={run_dir!r} is not allowed: give the directory of the run to go on with.")
         plugins = [plugins] if isinstance(plugins, str) else list(plugins)
+        variables = [variables] if isinstance(variables, str) else list(variables)
         registry = load_registry(plugins, local_plugins, run_dir)
         items = override_items(overrides)
         words = [str(run_dir), *(word for name in variables for word in ("--env", name))]
@@ -190,15 +195,13 @@ class RunContext:
         Raises:
             MazeError: If something cannot be built, an env fails, or numbers stop being finite.
         """
-        if n_epochs is not None and n_epochs < 1:
-            raise UserError(f"n_epochs={n_epochs} is not allowed: it must be a whole number >= 1.")
+        if n_epochs is not None:
+            _check_count("n_epochs", n_epochs)
         built = self._build()
         if self._run is None:
             self._run = start_run(self.registry, self._configured, built, self._asked)
         elif self.finished is not None and n_epochs is None and not self._run.begun:
-            raise UserError(
-                f"{self.run_dir} is finished: {self.finished}. Raise a limit to go on, such as runner.n_epochs."
-            )
+            raise UserError(f"{self.run_dir} is finished: {self.finished}. Raise {self.ended_by} to go on.")
         timeout = self._configured.config.runner.step_timeout
         with self._threads(), watching(built.workspace.in_process, timeout):
             self._run.begin()
@@ -207,10 +210,19 @@ class RunContext:
     @property
     def finished(self) -> str | None:
         """Why a run that was taken up needs no more training, as a phrase; None if it does."""
+        limit = self._limit()
+        return None if limit is None else limit[1]
+
+    @property
+    def ended_by(self) -> str | None:
+        """The option that ended a run that needs no more training, such as ``runner.patience``."""
+        limit = self._limit()
+        return None if limit is None else limit[0]
+
+    def _limit(self) -> tuple[str, str] | None:
         loop = None if self._run is None else self._run.loop
-        if loop is None or loop.stop_reason is None:
-            return None
-        return loop.reason_to_stop(self._configured.config.runner.n_epochs)
+        ended = loop is not None and loop.stop_reason is not None and not loop.in_epoch
+        return loop.limit_reached(self._configured.config.runner.n_epochs) if loop is not None and ended else None
 
     def _threads(self) -> AbstractContextManager[None]:
         """Limits threads where networks are small."""
@@ -238,8 +250,7 @@ class RunContext:
         Raises:
             UserError: If there is to be no episode.
         """
-        if n_episodes < 1:
-            raise UserError(f"n_episodes={n_episodes} is not allowed: it must be a whole number >= 1.")
+        _check_count("n_episodes", n_episodes)
         built = self._build()
         with self._threads():
             return dict(evaluate(built.runner, built.streams, "final_eval", n_episodes, EpisodeTotals()).values)
@@ -326,6 +337,11 @@ class RunContext:
     def training_seconds(self) -> float:
         """Seconds spent in training so far, evaluations excluded."""
         return self._run.loop.train_s if self._run is not None else 0.0
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{name}={value!r} is not allowed: it must be a whole number >= 1.")
 
 
 def _silence(configured: Configured, silent: bool) -> None:

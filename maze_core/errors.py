@@ -10,11 +10,48 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+MIN_SECRET = 4
+"""Shorter values are not hidden: they would be found in every other word."""
+
+_secrets: set[str] = set()
+
+
+def hide(values: Iterable[str]) -> None:
+    """Remembers values of environment variables that no message of this process may show.
+
+    Args:
+        values: Whole values; each of their lines is hidden too, since messages show first lines.
+    """
+    for value in values:
+        forms = (value, *value.splitlines(), " ".join(value.split()))
+        escaped = (repr(form)[1:-1] for form in forms)
+        _secrets.update(form for form in (*forms, *escaped) if len(form) >= MIN_SECRET)
+
+
+def hide_nothing() -> None:
+    """Forgets all values that were to be hidden."""
+    _secrets.clear()
+
+
+def masked(text: str) -> str:
+    """A text with ``***`` in place of all values that are hidden."""
+    for value in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return text
+
 
 class MazeError(Exception):
-    """Base of all errors that Maze raises on purpose."""
+    """Base of all errors that Maze raises on purpose; its text shows no value that is hidden."""
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        """The message."""
+        return masked(super().__str__())
+
+    def __repr__(self) -> str:
+        """The message and its type."""
+        return masked(super().__repr__())
 
 
 class UserError(MazeError):

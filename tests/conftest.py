@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from maze_core.errors import hide_nothing
+
 FAKE_PLUGINS = Path(__file__).parent / "data" / "fake_plugins"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK")
@@ -49,6 +51,7 @@ def _random_state() -> list[bytes]:
 def _nothing_leaks() -> Iterator[None]:
     before = _process_state()
     yield
+    hide_nothing()
     after = _process_state()
     leaked = [name for name in before if before[name] != after[name]]
     assert not leaked, f"the test changed: {', '.join(leaked)}"

@@ -250,8 +250,8 @@ READING_LISTS = {
 }
 """What to read to understand an algorithm from config to update."""
 
-RECORDS = {"EpisodeBatch"}
-"""Says what is in it by itself."""
+RECORDS = {"EpisodeBatch", "saved_count", "saved_horizon", "saved_tensor"}
+"""Say by themselves what is in them, or what they read."""
 
 
 @pytest.mark.parametrize("name", READING_LISTS)

@@ -28,17 +28,17 @@ class ConsoleCallback(Callback):
 
     def on_run_start(self, run: RunInfo) -> None:
         """Prints the configuration and what the user should know."""
-        self._open(run, None)
+        self._open(run, GrowingFile(run.directory / LOG))
         self._out.yaml(run.config_yaml.rstrip())
         self._tell(run)
 
     def on_run_resume(self, run: RunInfo, state: Mapping[str, Any]) -> None:
         """Prints what the user should know; the log goes on where it was."""
-        self._open(run, state["size"])
+        self._open(run, GrowingFile.taken_up(run.directory / LOG, state))
         self._tell(run)
 
-    def _open(self, run: RunInfo, size: int | None) -> None:
-        log = self._log = GrowingFile(run.directory / LOG, size)
+    def _open(self, run: RunInfo, log: GrowingFile) -> None:
+        self._log = log
         self._out.open_log(lambda text: log.write(text.encode()))
         self._n_epochs = run.n_epochs
         self._next_command, self._resume_command = run.next_command, run.resume_command
@@ -49,8 +49,8 @@ class ConsoleCallback(Callback):
             self._out.line(note)
 
     def state_dict(self) -> dict[str, Any]:
-        """How long the log is."""
-        return {} if self._log is None else {"size": self._log.saved_size()}
+        """How long the log is, and its hash."""
+        return {} if self._log is None else self._log.position()
 
     def on_progress(self, what: str, n: int, total: int) -> None:
         """Shows a progress bar on a terminal, and one line at the end."""

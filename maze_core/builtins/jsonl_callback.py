@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from maze_core.builtins.config import JsonlConfig
 from maze_core.protocols import Callback, EpochReport, RunInfo
 from maze_core.runs.files import GrowingFile
-
-LOG = logging.getLogger("maze")
-
-METRICS = "metrics.jsonl"
+from maze_core.runs.stored_run import METRICS
 
 
 class JsonlCallback(Callback):
@@ -34,13 +30,11 @@ class JsonlCallback(Callback):
 
     def on_run_resume(self, run: RunInfo, state: Mapping[str, Any]) -> None:
         """Opens the file, and drops the rows that were written after the checkpoint."""
-        self._file = GrowingFile(run.directory / METRICS, state["size"])
-        if not self._file.complete:
-            LOG.warning("%s has lost rows that were written before the checkpoint", self._file.path)
+        self._file = GrowingFile.taken_up(run.directory / METRICS, state)
 
     def state_dict(self) -> dict[str, Any]:
-        """How long the file is."""
-        return {} if self._file is None else {"size": self._file.saved_size()}
+        """How long the file is, and its hash."""
+        return {} if self._file is None else self._file.position()
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """Writes the rows of the epoch."""

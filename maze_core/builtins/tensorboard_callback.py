@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import re
 import socket
@@ -29,7 +28,6 @@ FINAL_METRIC = "final_eval_BaseEnvEvents/reward/mean"
 """What hyper-parameters are compared by: the best policy on episodes that did not select it."""
 
 N_BUCKETS = 30
-LOG = logging.getLogger("maze")
 FILE = re.compile(r"events\.out\.tfevents\.[A-Za-z0-9_.-]+")
 
 
@@ -64,13 +62,11 @@ class TensorBoardCallback(Callback):
         """Opens the event file, and drops what was written after the checkpoint."""
         if not FILE.fullmatch(str(state["file"])):
             raise ValueError(f"{state['file']!r} is no event file")
-        self._file = GrowingFile(run.directory / state["file"], state["size"])
-        if not self._file.complete:
-            LOG.warning("%s has lost events that were written before the checkpoint", self._file.path)
+        self._file = GrowingFile.taken_up(run.directory / state["file"], state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Which file it is, and how long."""
-        return {} if self._file is None else {"file": self._file.path.name, "size": self._file.saved_size()}
+        """Which file it is, how long, and its hash."""
+        return {} if self._file is None else {"file": self._file.path.name, **self._file.position()}
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """Writes the statistics of the epoch, at step epoch + 1."""

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import shell_complete
 
 from maze_core.cli.options import as_block
-from maze_core.errors import MazeError, StorageError, did_you_mean
+from maze_core.errors import MazeError, StorageError, did_you_mean, masked
 
 COMMANDS = {
     "train": "Train a policy.",
@@ -115,6 +115,12 @@ def run_guarded(main: Any, args: list[str], **extra: Any) -> NoReturn:
         if "--debug" in args and isinstance(error, (MazeError, OSError)):
             print(as_block(traceback.format_exc()).removeprefix("maze: "), file=sys.stderr)
         _fail(*_told(error))
+    except Exception:
+        trace = traceback.format_exc()
+        if masked(trace) == trace:
+            raise
+        print(masked(trace), file=sys.stderr)
+        sys.exit(1)
 
 
 def _told(error: Exception) -> tuple[str, int]:

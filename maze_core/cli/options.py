@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maze_core.cli.complete import complete_config_name, complete_directory, complete_file, complete_overrides
+from maze_core.errors import masked
 
 if TYPE_CHECKING:
     from maze_core.registry import Registry
@@ -72,6 +73,7 @@ def as_block(message: str) -> str:
 
     Control characters, which a name in a file could bring, are shown and not obeyed.
     """
+    message = masked(message)
     message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} ..."
     message = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message.replace("\t", "    "))
     first, *rest = message.rstrip().splitlines() or ["error"]

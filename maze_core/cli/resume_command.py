@@ -43,7 +43,6 @@ def command(
         tell_problems(context.registry)
         if context.finished is not None:
             click.echo(f"This run is finished: {context.finished}.")
-            limits = "runner.n_epochs, runner.total_env_steps, runner.patience or runner.stop_at_reward"
-            click.echo(f"To train it further, raise the limit that ended it ({limits}).")
+            click.echo(f"To train it further, raise the limit that ended it: {context.ended_by}.")
             return 0
         return train(context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,13 @@ def command(directory: str, as_json: bool, debug: bool) -> None:
     from maze_core.runs.stored_run import StoredRun, find_runs, is_run_directory
 
     folder = Path(directory).expanduser()
-    if not folder.is_dir():
-        raise NothingUsableError(f"{directory} is no directory. Runs are below outputs/ unless run_dir= named a place.")
+    try:
+        os.scandir(folder).close()
+    except (FileNotFoundError, NotADirectoryError):
+        where = "Runs are below outputs/ unless run_dir= named a place."
+        raise NothingUsableError(f"{directory} is no directory. {where}") from None
+    except OSError as error:
+        raise NothingUsableError(f"{directory} cannot be read: {error.strerror}.") from None
     if is_run_directory(folder):
         run = StoredRun(folder)
         _show_one(run, run.condition(), as_json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maze_core.cli.options import as_block, config_options, tell_problems
-from maze_core.errors import EnvFaultError, MazeError, StorageError
+from maze_core.errors import EnvFaultError, MazeError, StorageError, masked
 
 if TYPE_CHECKING:
     from maze_core.api import RunContext
@@ -68,7 +68,7 @@ def train(context: RunContext) -> int:
             return context.train().exit_code
         except MazeError as error:
             if context.raw_errors:
-                traceback.print_exc()
+                click.echo(masked(traceback.format_exc()), err=True, nl=False)
             if isinstance(error, (EnvFaultError, StorageError)) and context.resume_command is not None:
                 click.echo(f"maze: the run can go on from its last checkpoint: {context.resume_command}", err=True)
             raise

@@ -6,9 +6,16 @@ a config can only choose among what plugins registered.
 
 from maze_core.config.compose import ConfigRequest, check_specs, expand_sweeps
 from maze_core.config.configured import Configured, configure
-from maze_core.config.stored import changed_keys, check_recordable, configure_stored, parse_config, variables_in
+from maze_core.config.stored import (
+    changed_keys,
+    check_recordable,
+    config_hash,
+    configure_stored,
+    parse_config,
+    variables_in,
+)
 
 __all__ = [
-    "ConfigRequest", "Configured", "changed_keys", "check_recordable", "check_specs", "configure", "configure_stored",
-    "expand_sweeps", "parse_config", "variables_in",
+    "ConfigRequest", "Configured", "changed_keys", "check_recordable", "check_specs", "config_hash", "configure",
+    "configure_stored", "expand_sweeps", "parse_config", "variables_in",
 ]  # fmt: skip

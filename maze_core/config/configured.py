@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
+import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -17,11 +19,14 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from maze_core.config.compose import LOCK, Composition, ConfigRequest, compose
 from maze_core.config.overrides import Item
-from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean
+from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean, hide
 from maze_core.field_docs import describe_type
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
 from maze_core.run_config import TrainingConfig
 from maze_core.specs import EnvSpec, resolve_build
+
+ENVIRONMENT = re.compile(r"""\$\{\s*oc\.env\s*:\s*['"]?([A-Za-z_][A-Za-z0-9_]*)""")
+"""An environment variable that a value refers to, in any of the forms that OmegaConf takes."""
 
 
 @dataclass
@@ -87,13 +92,32 @@ def configure(registry: Registry, request: ConfigRequest) -> Configured:
         UserError: If a name is unknown, or the env cannot exist.
         ConfigError: If a value is not allowed; the message has its full key.
     """
+    hide_variables({item.key: item.value for item in request.items})
     composition = compose(registry, request)
+    hide_variables(OmegaConf.to_container(composition.cfg, resolve=False))
     for item in composition.values:
         apply_item(composition, item)
     config, components = typed(registry, composition)
     configured = Configured(config, composition.cfg, composition.choices, components, [])
     _resolve_env(registry, configured)
     return configured
+
+
+def hide_variables(values: Any, path: str = "") -> None:
+    """Hides what environment variables hold that a configuration refers to, but for where the run directory is.
+
+    Args:
+        values: Nested mappings and lists; interpolations are text in them.
+        path: Where in the configuration they stand.
+    """
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            hide_variables(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            hide_variables(value, path)
+    elif isinstance(values, str) and path != "run_dir":
+        hide(os.environ[name] for name in ENVIRONMENT.findall(values) if name in os.environ)
 
 
 def apply_item(composition: Composition, item: Item) -> None:
@@ -121,7 +145,7 @@ def apply_item(composition: Composition, item: Item) -> None:
             free = not is_typed(parent) or _is_free(parent, last)
             OmegaConf.update(composition.cfg, item.key, item.value, merge=True, force_add=free)
     except OmegaConfBaseException as error:
-        raise ConfigError(_not_allowed(parent, last, item, error)) from error
+        raise ConfigError(_not_allowed(parent, last, item, error)) from None  # it shows values of the environment
 
 
 def _parent(composition: Composition, item: Item) -> tuple[Any, str]:
@@ -238,6 +262,7 @@ def _component(
     components[path] = spec.name
     for name in node:
         child = node._get_node(name)
+        _check_container(node, name, f"{path}.{name!s}")
         if is_typed(child):
             _nested(registry, composition, child, f"{path}.{name!s}", components)
         elif isinstance(child, DictConfig) and not child._is_none():
@@ -245,6 +270,17 @@ def _component(
                 if is_typed(child._get_node(key)):
                     _nested(registry, composition, child._get_node(key), f"{path}.{name!s}.{key!s}", components)
     return _checked(lambda: OmegaConf.to_object(node), path)
+
+
+def _check_container(node: Any, name: Any, path: str) -> None:
+    """What stands for a list or mapping must be one: OmegaConf lets a text pass."""
+    child = node._get_node(name)
+    if not isinstance(child, BaseContainer) or not child._is_interpolation():
+        return
+    value = _checked(lambda: node[name], path)
+    if value is not None and not isinstance(value, (BaseContainer, list, tuple, dict)):
+        kind = describe_type(typing.get_type_hints(_type(node))[name])
+        raise ConfigError(f"{path}={value} is not allowed: it must be {kind}.")
 
 
 def _nested(registry: Registry, composition: Composition, node: Any, path: str, components: dict[str, str]) -> None:

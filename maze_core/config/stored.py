@@ -8,7 +8,7 @@ the user allowed by name.
 from __future__ import annotations
 
 import dataclasses
-import os
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from maze_core.config.compose import Composition
-from maze_core.config.configured import Configured, apply_item, is_typed, typed
+from maze_core.config.configured import Configured, apply_item, hide_variables, is_typed, typed
 from maze_core.config.overrides import Item
-from maze_core.errors import ConfigError, NothingUsableError, UserError
+from maze_core.errors import ConfigError, NothingUsableError, UserError, masked
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry, kind_of
 from maze_core.run_config import CHANGEABLE, TrainingConfig
 from maze_core.specs import Spec, resolve_build
@@ -70,7 +70,7 @@ def parse_config(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _refused(name: str, reason: str) -> ForeignConfigError:
-    return ForeignConfigError(f"{name} is not used: {' '.join(reason.split())[:500]}.")
+    return ForeignConfigError(f"{name} is not used: {masked(' '.join(reason.split()))[:500]}.")
 
 
 def _check_plain(data: Mapping[str, Any], name: str) -> None:
@@ -106,6 +106,12 @@ def _flat(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, data
 
 
+def config_hash(data: Mapping[str, Any]) -> str:
+    """SHA-256 of a configuration: that of another one is the same if `changed_keys` finds nothing."""
+    lines = sorted(f"{key}: {value!r}" for key, value in _flat(dict(data)))
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
+
+
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Keys whose values differ, with both values as far as they can be shown."""
     old, new = ({key: repr(value) for key, value in _flat(dict(data))} for data in (before, now))  # NaN equals NaN
@@ -133,8 +139,10 @@ def configure_stored(
         UserError: If an override would make it another run.
         ConfigError: If a value is not allowed.
     """
+    hide_variables({item.key: item.value for item in items})
     _check_plain(data, name)
     _check_values(data, name, variables)
+    hide_variables(data)
     named = data.get(COMPONENTS)
     if not isinstance(named, dict) or not all(isinstance(spec, str) for spec in named.values()):
         raise _refused(name, f"it does not say what it configures ({COMPONENTS})")
@@ -149,10 +157,7 @@ def configure_stored(
     reader.check_all_used()
     composition = Composition(cfg, reader.choices())
     own = _apply_items(registry, composition, items, data)
-    try:
-        config, components = typed(registry, composition)
-    except ConfigError as error:
-        raise ConfigError(_without_secrets(str(error), variables)) from None
+    config, components = typed(registry, composition)
     for path, spec in reader.specs.items():
         _check_foreign(spec, config, path, own)
     return Configured(config, composition.cfg, composition.choices, components, [])
@@ -185,13 +190,6 @@ def check_recordable(text: str) -> None:
     """
     data = parse_config(text.encode(), "its configuration")
     _check_values(data, "its configuration", variables_in(data))
-
-
-def _without_secrets(message: str, variables: Sequence[str]) -> str:
-    """A message without the values of these environment variables."""
-    for value in filter(None, map(os.environ.get, variables)):
-        message = message.replace(value, "***")
-    return message
 
 
 def variables_in(data: Mapping[str, Any]) -> list[str]:

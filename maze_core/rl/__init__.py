@@ -29,6 +29,7 @@ from maze_core.rl.optimization import Adam, RMSProp, check_horizon, scheduled
 from maze_core.rl.parameters import FlatParameters
 from maze_core.rl.policy import Policy, RandomPolicy, get_vector, set_vector
 from maze_core.rl.rollouts import Experience, Rollout, explained_variance, generalized_advantages
+from maze_core.rl.saved import saved_array, saved_count, saved_horizon, saved_number, saved_tensor
 from maze_core.rl.spaces import ObservationEncoder, flat_size
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
@@ -41,5 +42,6 @@ __all__ = [
     "Samples", "SetScoring", "Streams", "StructuredEnv", "Turn", "check_horizon", "clipped_surrogate",
     "concat_leaves", "explained_variance", "filled_elements", "flat_size", "generalized_advantages",
     "get_vector", "make_kernel", "masked_mean", "output_gains", "policy_gradient", "reset_envs", "run_episodes",
-    "scheduled", "set_vector", "split_heads", "squared_error", "without_last_zeros",
+    "saved_array", "saved_count", "saved_horizon", "saved_number", "saved_tensor", "scheduled", "set_vector",
+    "split_heads", "squared_error", "without_last_zeros",
 ]  # fmt: skip

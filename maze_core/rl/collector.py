@@ -14,6 +14,7 @@ from maze_core.rl.actors import Turn, action_mask
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.replay import KeepsState, restore
 from maze_core.rl.rollouts import Rollout
+from maze_core.rl.saved import saved_count, saved_counts, saved_numbers
 from maze_core.rl.spaces import Encoded
 from maze_core.rl.storage import ActionNoise, Decisions, EndedEpisodes, RawObservations, Seen, Ticks
 from maze_core.rl.streams import MAX_SEED, Streams
@@ -48,9 +49,8 @@ class Collector:
         self._noise = ActionNoise(streams, env.num_envs)
         self._observation: Any = None
         n = env.num_envs
-        self._live = np.ones(n, bool)
+        self._live, self._returns = np.ones(n, bool), np.zeros(n)
         self._episodes, self._lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._returns = np.zeros(n)
         self._seed_blocks: list[tuple[int, NDArray[np.int64]]] = [(-1, np.zeros(0, np.int64))] * n
         self._decisions: dict[str, Decisions] = {}
         self._ended: EndedEpisodes = EndedEpisodes()
@@ -203,14 +203,14 @@ class Collector:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned; envs whose episode cannot go on begin with their next one."""
-        self.env_steps = int(state["env_steps"])
-        self._noise = ActionNoise(self.streams, self.env.num_envs)
-        self._noise.used = {key: int(state["actions"][key]) for key in self.actors.by_key if key in state["actions"]}
-        self._episodes[:], lengths = state["episodes"], np.array(state["lengths"], np.int64)
-        nothing = (None, np.zeros(self.env.num_envs, bool))
-        self._observation, kept = nothing if state["envs"] is None else restore(self.env, state["envs"])
+        self.env_steps, actions, n = saved_count(state, "env_steps"), state["actions"], self.env.num_envs
+        self._noise = ActionNoise(self.streams, n)
+        self._noise.used = {key: saved_count(actions, key) for key in self.actors.by_key if key in actions}
+        self._episodes[:], lengths = saved_counts(state, "episodes", n), saved_counts(state, "lengths", n)
+        nothing, envs = (None, np.zeros(n, bool)), state["envs"]
+        self._observation, kept = nothing if envs is None else restore(self.env, envs)
         self._episodes += ~kept & (lengths > 0)
-        self._lengths[:], self._returns[:] = np.where(kept, lengths, 0), np.where(kept, state["returns"], 0.0)
+        self._lengths[:], self._returns[:] = lengths * kept, saved_numbers(state, "returns", n) * kept
         if not kept.all():
             lost = np.flatnonzero(~kept)
             self._observation = reset_envs(self.env, lost, self._next_seeds(~kept)) if kept.any() else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maze_core.errors import EnvFaultError, EnvRowError, NonFiniteError
 from maze_core.rl.actors import Actors, Rows, Turn
+from maze_core.rl.saved import saved_array
 from maze_core.rl.vector_env import AnyVectorEnv, reset_envs
 
 Act = Callable[[Turn], Any]
@@ -77,15 +78,19 @@ class EpisodeBatch:
         Raises:
             ValueError: If it is none.
         """
-        values: list[dict[str, Any]] = [{} for _ in state["told"]]
+        n, told = len(state["lengths"]), state["told"]
+        returns = saved_array(state, "returns", (n,), np.float64)
+        lengths = saved_array(state, "lengths", (n,), np.int64)
+        saved_array(state, "told", (n if len(told) else 0,), np.bool_)
+        values: list[dict[str, Any]] = [{} for _ in told]
         for path, event in state["events"].items():
             ends = np.cumsum(np.abs(event["sizes"]))
             if len(ends) and ends[-1] != len(event["values"]):
                 raise ValueError(f"the event {path} has other sizes")
             for row, size, end in zip(event["rows"].tolist(), event["sizes"].tolist(), ends.tolist(), strict=True):
                 values[row][path] = event["values"][end - size : end] if size >= 0 else event["values"][end - 1].item()
-        events = [EpisodeEvents(own) if told else None for own, told in zip(values, state["told"], strict=True)]
-        return EpisodeBatch(np.asarray(state["returns"]), np.asarray(state["lengths"]), events)
+        events = [EpisodeEvents(own) if tells else None for own, tells in zip(values, told, strict=True)]
+        return EpisodeBatch(returns, lengths, events)
 
     @staticmethod
     def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:

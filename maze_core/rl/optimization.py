@@ -16,6 +16,7 @@ import torch
 from maze_core.enums import Schedule
 from maze_core.errors import UserError
 from maze_core.rl.parameters import FlatParameters
+from maze_core.rl.saved import saved_count, saved_tensor
 
 
 class FlatOptimizer(ABC):
@@ -58,11 +59,9 @@ class FlatOptimizer(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned, in place; raises ValueError if it is that of other weights."""
-        self.n_steps = int(state["n_steps"])
+        self.n_steps = saved_count(state, "n_steps")
         for name, value in {"weights": self.parameters.values, **self.moments}.items():
-            if state[name].shape != value.shape or state[name].isnan().any():
-                raise ValueError(f"{name} is not that of {len(value)} weights")
-            value.copy_(state[name])
+            value.copy_(saved_tensor(state, name, value))
 
 
 class Adam(FlatOptimizer):

@@ -93,7 +93,16 @@ def weights_of(policy: Policy, critic: Critic | None) -> dict[str, torch.Tensor]
 
 
 def load_weights(policy: Policy, critic: Critic | None, weights: Mapping[str, torch.Tensor]) -> None:
-    """Takes over, in place, all that `weights_of` returned."""
+    """Takes over, in place, all that `weights_of` returned.
+
+    Raises:
+        RuntimeError: If names or shapes are others.
+        TypeError: If the type of a tensor is another one.
+    """
+    now = {**policy.state_dict(), **({} if critic is None else critic.state_dict(prefix=CRITIC_PREFIX))}
+    for name, value in now.items():
+        if name in weights and weights[name].dtype != value.dtype:
+            raise TypeError(f"the weights {name!r} are {weights[name].dtype} and not {value.dtype}")
     own = {name: value for name, value in weights.items() if not name.startswith(CRITIC_PREFIX)}
     policy.load_state_dict(own)
     if critic is not None:

@@ -231,7 +231,8 @@ class ReplayedVectorEnv(VectorWrapper[Any, Any, Any]):
         steps = int(ages.max(initial=0))
         expected = [(steps, *leaf.shape) for leaf in arrays_of(self._idle_actions)] if steps > 0 else []
         given = [leaf.shape for leaf in actions]
-        if not ages.shape == seeds.shape == (self.num_envs,) or given != expected or ages.min() < UNKNOWN:
+        possible = ages.min(initial=0) >= UNKNOWN and seeds.min(initial=0) >= 0
+        if not ages.shape == seeds.shape == (self.num_envs,) or given != expected or not possible:
             raise ValueError(f"it is not that of {self.num_envs} envs with actions {self.single_action_space}")
         return ages, seeds, actions
 

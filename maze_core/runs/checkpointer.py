@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maze_core.config import config_hash
 from maze_core.enums import OnCheckpointError
 from maze_core.errors import StorageError
 from maze_core.run_config import CheckpointConfig
@@ -24,7 +25,8 @@ class Checkpointer:
     Args:
         directory: The run directory.
         config: When, and how many are kept.
-        records: What belongs into every checkpoint besides the state: the configurations of the run.
+        records: What belongs into every checkpoint besides the state: the configurations of the run; the
+            one that it ``started`` with is also told by its hash, so that a change shows without reading the state.
         fingerprint: What its bits depend on besides.
     """
 
@@ -32,6 +34,7 @@ class Checkpointer:
         self, directory: Path, config: CheckpointConfig, records: Mapping[str, Any], fingerprint: Mapping[str, str]
     ) -> None:
         self.config, self._records, self.fingerprint = config, records, fingerprint
+        self._config_hash = config_hash(records["started"])
         self._store = CheckpointStore(directory / CHECKPOINTS, config.keep)
         self._saved_at, self._updates = time.monotonic(), 0
 
@@ -53,7 +56,8 @@ class Checkpointer:
             StorageError: If the disk does not take it, and the run is to stop then.
         """
         try:
-            self._store.write({**self._records, "state": state}, summary, self.fingerprint)
+            told = {**summary, "config": self._config_hash}
+            self._store.write({**self._records, "state": state}, told, self.fingerprint)
         except StorageError as error:
             if self.config.on_error is OnCheckpointError.stop:
                 before = " The run can go on from the checkpoint before." if self._store.numbers() else ""

@@ -93,8 +93,7 @@ class CheckpointStore:
             PluginError: If the state has something else.
             StorageError: If the disk does not take it; earlier checkpoints are as they were.
         """
-        numbers = self.numbers()
-        number = numbers[-1] + 1 if numbers else 0
+        number = max((number for number, _ in self._numbered()), default=-1) + 1  # whatever has the name of the last
         final = self._path(number)
         tensors: dict[str, torch.Tensor] = {}
         try:
@@ -122,12 +121,16 @@ class CheckpointStore:
 
     def numbers(self) -> list[int]:
         """Numbers of all complete checkpoints, ascending; whether they are intact shows when they are read."""
+        return sorted(number for number, entry in self._numbered() if entry.is_dir(follow_symlinks=False))
+
+    def _numbered(self) -> list[tuple[int, os.DirEntry[str]]]:
+        """Whatever is named as checkpoints are, with its number."""
         try:
-            names = [entry.name for entry in os.scandir(self.directory) if entry.is_dir(follow_symlinks=False)]
+            entries = {entry.name: entry for entry in os.scandir(self.directory)}
         except OSError:
             return []
-        plain = (name for name in names if name.isascii() and name.isdecimal() and len(name) < len(str(MAX_NUMBER)))
-        return sorted(int(name) for name in plain if name == _name(int(name)))
+        plain = (name for name in entries if name.isascii() and name.isdecimal() and len(name) < len(str(MAX_NUMBER)))
+        return [(int(name), entries[name]) for name in plain if name == _name(int(name))]
 
     def newest(self) -> Checkpoint:
         """Reads the newest checkpoint that is intact; damaged ones are named in a warning.

@@ -6,16 +6,19 @@ the directory could let them point anywhere.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from maze_core.errors import NothingUsableError, StorageError
 
 T = TypeVar("T")
+LOG = logging.getLogger("maze")
 
 MAX_KEPT = 2**36
 LARGE = 2**28
@@ -158,8 +161,23 @@ class GrowingFile:
         complete: Whether there were so many bytes.
     """
 
+    @staticmethod
+    def taken_up(path: Path, position: Mapping[str, Any]) -> GrowingFile:
+        """Goes on with a file where `position` was; warns if what is before that is not what was written.
+
+        Raises:
+            KeyError, ValueError: If it is no position.
+            StorageError: If it cannot be written.
+        """
+        file, written = GrowingFile(path, position["size"]), position["sha256"]
+        if not file.complete:
+            LOG.warning("%s has lost what was written before the checkpoint", printable(str(file.path)))
+        elif position["size"] is not None and file._hash.hexdigest() != written:
+            LOG.warning("%s is not what was written before the checkpoint", printable(str(file.path)))
+        return file
+
     def __init__(self, path: Path, size: int | None = None) -> None:
-        self.path, self.complete = path.absolute(), True
+        self.path, self.complete, self._hash = path.absolute(), True, hashlib.sha256()
         path = self.path
         if size is not None and (type(size) is not int or size < 0):
             raise ValueError(f"{size!r} is no size of {path.name}")
@@ -173,6 +191,7 @@ class GrowingFile:
             with open_file(self.path, MAX_KEPT) as file:
                 while left and (chunk := file.read(min(left, 2**20))):
                     copy.write(chunk)
+                    self._hash.update(chunk)
                     left -= len(chunk)
         except UnreadableError:
             pass
@@ -188,6 +207,7 @@ class GrowingFile:
         def append() -> None:
             self._file.write(data)
             self._file.flush()
+            self._hash.update(data)
 
         self._guarded(append)
 
@@ -204,6 +224,14 @@ class GrowingFile:
             return self._file.tell()
 
         return self._guarded(save)
+
+    def position(self) -> dict[str, Any]:
+        """Where it is, for `taken_up`: its size, all of it on the disk, and the SHA-256 of what was written.
+
+        Raises:
+            StorageError: If the disk does not take it.
+        """
+        return {"size": self.saved_size(), "sha256": self._hash.hexdigest()}
 
     def close(self) -> None:
         """Closes it."""

@@ -15,13 +15,14 @@ from maze_core.builtins.config import ObservationNormalizationConfig
 from maze_core.config import Configured, changed_keys, check_recordable, configure_stored
 from maze_core.config.overrides import Item
 from maze_core.enums import Schedule
-from maze_core.errors import NonFiniteError, NothingUsableError, UserError
+from maze_core.errors import NonFiniteError, NothingUsableError, UserError, masked
 from maze_core.pictures import network_pictures
 from maze_core.plugins import Plugin
 from maze_core.protocols import RunInfo
 from maze_core.registry import Registry, kind_of
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
+from maze_core.rl.saved import saved_count
 from maze_core.runs.checkpointer import CHECKPOINTS, Checkpointer
 from maze_core.runs.checkpoints import Checkpoint, CheckpointStore
 from maze_core.runs.files import printable
@@ -33,7 +34,6 @@ from maze_core.runs.stored_run import CONFIG, StoredRun
 from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
 from maze_core.runs.watchdog import watching
-from maze_core.runs.weights import BEST
 
 LOG = logging.getLogger("maze")
 
@@ -157,9 +157,10 @@ def resume_run(
     with ExitStack() as opened:
         lock = RunLock(stored.path)
         opened.callback(lock.release)
-        if not stored.checkpoints.numbers() and not (stored.path / BEST).exists():
+        if not stored.checkpoints.numbers() and not stored.was_trained():
             raise NothingUsableError(
-                f"{stored.shown} ended before its first checkpoint, so nothing was learned that could be lost. "
+                f"{stored.shown} ended before its first checkpoint, as far as can be seen: it has no statistics, no "
+                f"weights, and nothing in {printable(str(stored.checkpoints.directory))}.\n"
                 "Start it again, in a new directory; its command.txt says how it was started."
             )
         checkpoint = stored.checkpoints.newest()
@@ -232,7 +233,7 @@ def _load(loop: TrainingLoop, checkpoint: Checkpoint, stored: StoredRun) -> None
         loop.load_state_dict(checkpoint.state["state"])
         trainer = loop.built.trainer
         for name in ("updates", "env_steps"):
-            if getattr(trainer, name) != checkpoint.summary.get(name):
+            if getattr(trainer, name) != saved_count(checkpoint.summary, name):
                 raise ValueError(f"the algorithm did not take over its {name}")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         raise NothingUsableError(
@@ -244,7 +245,7 @@ def _load(loop: TrainingLoop, checkpoint: Checkpoint, stored: StoredRun) -> None
 
 def _shown(error: Exception) -> str:
     reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-    return printable(" ".join(reason.split()))[:300]
+    return printable(masked(" ".join(reason.split())))[:300]
 
 
 def _account(checkpoint: Checkpoint, built: BuiltRun, checkpointer: Checkpointer, loop: TrainingLoop) -> list[str]:

@@ -166,7 +166,7 @@ def _version(package: str) -> str | None:
 def _git_revision() -> str | None:
     """Revision of the project in the current directory, with ``-dirty`` if it has changes."""
     here = Path.cwd()
-    if any(is_run_directory(folder) or (folder / BEST).exists() for folder in (here, *here.parents)):
+    if any(is_run_directory(folder) or os.path.lexists(folder / BEST) for folder in (here, *here.parents)):
         return None  # git runs programs that the configuration of a repository names, and this may be a stranger's
     command = ["git", "-c", "core.fsmonitor=false", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -5,6 +5,7 @@ Every command that opens a run directory does it here.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -15,15 +16,17 @@ from typing import Any
 
 import torch
 
-from maze_core.config import parse_config
+from maze_core.config import config_hash, parse_config
 from maze_core.errors import NothingUsableError
 from maze_core.runs.checkpointer import CHECKPOINTS
 from maze_core.runs.checkpoints import MAX_TRIED, CheckpointStore, DamagedError, shortened
 from maze_core.runs.files import printable, read_file, reason_of
-from maze_core.runs.lock import Holder, holder, is_locked
-from maze_core.runs.weights import BEST, read_weights
+from maze_core.runs.lock import LOCK, Holder, holder, is_locked
+from maze_core.runs.weights import BEST, FINAL, read_weights
 
-CONFIG = "config.yaml"
+LOG = logging.getLogger("maze")
+
+CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 MAX_DEPTH, MAX_FOLDERS = 6, 100_000
 
 
@@ -39,14 +42,9 @@ class StoredRun:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        if not self.path.is_dir():
-            raise NothingUsableError(f"{printable(str(path))} is no directory; name that of a run.")
+        links = [entry.name for entry in entries_of(self.path) if entry.is_symlink()]
         if not is_run_directory(self.path):
             raise NothingUsableError(f"{self.shown} is no run directory: it has no {CONFIG}. See: maze runs")
-        try:
-            links = [entry.name for entry in os.scandir(self.path) if entry.is_symlink()]
-        except OSError as error:
-            raise NothingUsableError(f"{self.shown} cannot be read: {reason_of(error)}.") from None
         if links:
             raise NothingUsableError(f"{self.shown} is not used: {printable(links[0])} in it is a link.")
         self.checkpoints = CheckpointStore(self.path / CHECKPOINTS)
@@ -85,10 +83,12 @@ class StoredRun:
                 problems.append(f"checkpoint {number:06d}: {damage}")
         problems = shortened(problems)
         usable = found is not None or not numbers  # it may have been killed before its first checkpoint
-        if not numbers and (self.path / BEST).exists():
+        if not numbers and self.was_trained():
             usable, problems = False, [f"it was trained, and has no checkpoint in {CHECKPOINTS}"]
         try:
-            self.config()
+            now = config_hash(self.config())
+            if found is not None and now != found.get("config"):
+                raise NothingUsableError(f"{CONFIG} is not the one that the run began with")
         except NothingUsableError as error:
             usable, problems = False, [*problems, *shortened([str(error)])]
         running, summary = is_locked(self.path), _summary(found or {})
@@ -98,6 +98,11 @@ class StoredRun:
         elif usable and summary["stop_reason"] is not None:
             status = "finished"
         return Condition(status, summary, problems, holder(self.path) if running else None, self._last_change())
+
+    def was_trained(self) -> bool:
+        """Whether anything shows that there was an update, and so a checkpoint: statistics of it, or weights."""
+        files = (self.path / name for name in (METRICS, BEST, FINAL))
+        return any(os.path.lexists(file) and file.lstat().st_size > 0 for file in files)
 
     def _last_change(self) -> float:
         newest = 0.0
@@ -144,9 +149,27 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder.
+
+    Raises:
+        NothingUsableError: If it is none, or cannot be read.
+    """
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        reason = "is no directory; name that of a run"
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        reason = f"cannot be read: {reason_of(error)}"
+    raise NothingUsableError(f"{printable(str(folder))} {reason}.")
+
+
 def is_run_directory(path: Path) -> bool:
-    """Whether a directory is that of a run, intact or not."""
-    return os.path.lexists(path / CONFIG) or ((path / CHECKPOINTS).is_dir() and os.path.lexists(path / "run.lock"))
+    """Whether a directory is that of a run, intact or not; False if that cannot be seen."""
+    try:
+        return os.path.lexists(path / CONFIG) or (os.path.lexists(path / LOCK) and (path / CHECKPOINTS).is_dir())
+    except OSError:
+        return False
 
 
 def stored_weights(directory: str | Path) -> dict[str, torch.Tensor]:
@@ -160,7 +183,10 @@ def stored_weights(directory: str | Path) -> dict[str, torch.Tensor]:
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
-    """All run directories below a folder, itself included; links are not followed."""
+    """All run directories below a folder, itself included; links are not followed.
+
+    A folder that cannot be read is named in a warning.
+    """
     waiting, seen = [(folder, 0)], 0
     while waiting:
         path, depth = waiting.pop()
@@ -169,7 +195,8 @@ def find_runs(folder: Path) -> Iterator[Path]:
             yield path
         elif depth < MAX_DEPTH and seen < MAX_FOLDERS:
             try:
-                inner = sorted((e.path for e in os.scandir(path) if e.is_dir(follow_symlinks=False)), reverse=True)
-            except OSError:
+                inner = [entry.path for entry in entries_of(path) if entry.is_dir(follow_symlinks=False)]
+            except NothingUsableError as error:
+                LOG.warning("%s", error)
                 continue
-            waiting += [(Path(entry), depth + 1) for entry in inner]
+            waiting += [(Path(entry), depth + 1) for entry in sorted(inner, reverse=True)]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,7 @@ from maze_core.protocols import EpochReport, RunSummary
 from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.policy import load_weights, weights_of
+from maze_core.rl.saved import saved_count, saved_counts, saved_number
 from maze_core.run_config import RunnerConfig
 from maze_core.runs.checkpointer import Checkpointer
 from maze_core.runs.evaluate import evaluate
@@ -213,18 +215,28 @@ class TrainingLoop:
         """
         if stop is not None and stop.signal is not None:
             return f"interrupted by {signal.Signals(stop.signal).name}"
-        if self._metrics:
-            return None  # an epoch that began is completed
+        if self.in_epoch:
+            return None  # it is completed
+        limit = self.limit_reached(last_epoch, exactly)
+        return None if limit is None else limit[1]
+
+    @property
+    def in_epoch(self) -> bool:
+        """Whether an epoch began and is not complete."""
+        return bool(self._metrics)
+
+    def limit_reached(self, last_epoch: int | None, exactly: bool = False) -> tuple[str, str] | None:
+        """The option with which training ends here, and why, as a phrase; None while it goes on."""
         reward, threshold = self._newest_reward, self.built.reward_threshold
         if reward is not None and threshold is not None and reward >= threshold and not exactly:
-            return f"solved: mean evaluation return {reward:.1f} >= {threshold:g}"
+            return "runner.stop_at_reward", f"solved: mean evaluation return {reward:.1f} >= {threshold:g}"
         if last_epoch is not None and self.epoch >= last_epoch:
-            return f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
+            return "runner.n_epochs", f"{self.epoch} epoch{'s' if self.epoch > 1 else ''} done"
         if self._budget_is_spent():
-            return f"{self.built.trainer.env_steps} env steps done"
-        patience = None if exactly else self.config.patience
-        if patience is not None and self._evaluated_epoch - self._waiting_since >= patience and self._best is not None:
-            return f"no better evaluation in {self._evaluated_epoch - self._waiting_since} epochs"
+            return "runner.total_env_steps", f"{self.built.trainer.env_steps} env steps done"
+        patience, waited = None if exactly else self.config.patience, self._evaluated_epoch - self._waiting_since
+        if patience is not None and waited >= patience and self._best is not None:
+            return "runner.patience", f"no better evaluation in {waited} epochs"
         return None
 
     def _finish(self, reason: str, stop: StopRequest) -> RunSummary:
@@ -308,12 +320,13 @@ class TrainingLoop:
         _check_finite(self.built.kernel)
         trainer.episodes = [EpisodeBatch.from_state(state["episodes"])]
         self.built.workspace.load_state_dict(state["envs"])
-        self._metrics = _rows(state["metrics"])
-        for name, convert in COUNTERS.items():
-            value = state["counters"][name]
-            setattr(self, name, None if value is None else convert(value))
+        self._metrics = _rows(state["metrics"], trainer.epoch_length)
+        for name, read in COUNTERS.items():
+            setattr(self, name, read(state["counters"], name))
+        if (self._best is None) != (self.best_reward is None) or (self._best is None) != (self.best_epoch is None):
+            raise ValueError("it has the best weights, or their reward, but not both")
         for stage, totals in self._totals.items():
-            totals.env_steps, totals.episodes = (int(count) for count in state["totals"][stage])
+            totals.env_steps, totals.episodes = saved_counts(state["totals"], stage, 2).tolist()
         self._load(self._best or self._last)
 
     def take_up(self) -> None:
@@ -328,11 +341,27 @@ class TrainingLoop:
         self._last, self.stop_reason = None, None
 
 
-COUNTERS: dict[str, Callable[[Any], Any]] = {
-    "epoch": int, "best_reward": float, "best_epoch": int, "stop_reason": str, "_evaluated_epoch": int,
-    "_waiting_since": int, "_newest_reward": float, "train_s": float, "evaluation_s": float, "_wall_s": float,
+Read = Callable[[Mapping[str, Any], str], Any]
+
+
+def _or_none(read: Read) -> Read:
+    """Reads a value that may be None."""
+    return lambda state, name: None if state[name] is None else read(state, name)
+
+
+def _text(state: Mapping[str, Any], name: str) -> str:
+    if not isinstance(state[name], str):
+        raise ValueError(f"{name} is no text")
+    return str(state[name])
+
+
+_epoch, _seconds = partial(saved_count, least=-1), partial(saved_number, least=0.0)
+COUNTERS: dict[str, Read] = {
+    "epoch": saved_count, "best_reward": _or_none(saved_number), "best_epoch": _or_none(saved_count),
+    "stop_reason": _or_none(_text), "_evaluated_epoch": _epoch, "_waiting_since": _epoch,
+    "_newest_reward": _or_none(saved_number), "train_s": _seconds, "evaluation_s": _seconds, "_wall_s": _seconds,
 }  # fmt: skip
-"""Attributes of a loop that are plain values, and their types."""
+"""Attributes of a loop that are plain values, and how they are read."""
 
 
 def _columns(metrics: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -343,11 +372,17 @@ def _columns(metrics: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {"n": len(metrics), "rows": {name: np.array(rows[name]) for name in names}, "values": values}
 
 
-def _rows(columns: Mapping[str, Any]) -> list[dict[str, float]]:
-    """What `_columns` described."""
-    metrics: list[dict[str, float]] = [{} for _ in range(min(int(columns["n"]), MAX_UPDATES))]
+def _rows(columns: Mapping[str, Any], most: int) -> list[dict[str, float]]:
+    """What `_columns` described of at most so many updates; raises ValueError if there are more."""
+    n = saved_count(columns, "n")
+    if n > min(most, MAX_UPDATES):
+        raise ValueError(f"{n} updates are more than an epoch has")
+    metrics: list[dict[str, float]] = [{} for _ in range(n)]
     for name, values in columns["values"].items():
-        for row, value in zip(columns["rows"][name].tolist(), values.tolist(), strict=True):
+        rows = columns["rows"][name].tolist()
+        if rows and min(rows) < 0:
+            raise ValueError(f"{name} was measured in an update that there is not")
+        for row, value in zip(rows, values.tolist(), strict=True):
             metrics[row][name] = float(value)
     return metrics
 

@@ -15,7 +15,7 @@ from typing import IO
 import torch
 
 from maze_core.errors import NothingUsableError
-from maze_core.runs.files import printable, read_file
+from maze_core.runs.files import printable, read_file, reason_of
 
 BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
 """Weights of the best policy by evaluation, and of the last one."""
@@ -36,7 +36,11 @@ def read_weights(directory: str | Path) -> dict[str, torch.Tensor]:
         NothingUsableError: If there are none, or the file is no such thing.
     """
     path = Path(directory).expanduser() / BEST
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise NothingUsableError(f"input_dir={directory} cannot be read: {reason_of(error)}.") from None
+    if not found:
         what = f"has no {BEST}" if path.parent.is_dir() else "is no directory"
         raise NothingUsableError(f"input_dir={directory} {what}; it must be the directory of an earlier run.")
     content = read_file(path, MAX_BYTES)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maze_core.blueprint import Blueprint
-from maze_core.errors import EnvFaultError
+from maze_core.errors import EnvFaultError, masked
 from maze_core.workers.process import WorkerProcess
 
 LOG = logging.getLogger("maze")
@@ -40,7 +40,7 @@ class WorkerTracebackError(Exception):
 
     def __str__(self) -> str:
         """As Python prints a traceback."""
-        return f"\n\nIn a worker:\n{self.args[0]}"
+        return masked(f"\n\nIn a worker:\n{self.args[0]}")
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class WorkerPool:
             return self._replaced(index, None)
         fulfilled, answer, notes = pickle.loads(message)
         for level, text in notes:
-            LOG.log(level, "%s", text)
+            LOG.log(level, "%s", masked(text))
         worker.asked = Request("")
         return answer if fulfilled else _Failed(*answer)
 

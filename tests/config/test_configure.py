@@ -24,7 +24,7 @@ from maze_core.builtins.config import LocalRunnerConfig, RewardScalingConfig, Sh
 from maze_core.config import ConfigRequest, Configured, configure
 from maze_core.config.overrides import items_of_mapping, read_items
 from maze_core.enums import Activation
-from maze_core.errors import ConfigError, UserError
+from maze_core.errors import ConfigError, EnvFaultError, UserError
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.registry import Registry
 
@@ -396,6 +396,47 @@ def test_a_difference_does_not_show_a_secret(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_error_about_another_field_does_not_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SECRET", "hunter2")
     assert "hunter2" not in error_of("algorithm.lr=-1", "env.kwargs.token=${oc.env:MY_SECRET}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["algorithm.lr=${}", "algorithm.n_rollouts_per_update=${}", "seed=${}", "model.activation=${}",
+     "model.hidden_sizes=[${}]", "model.hidden_sizes=${}", "env.rebuild_each_episode=${}",
+     "runner.device=${}", "env.name=${}", "env.kwargs=${}",
+     "algorithm.lr=a${}"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["${oc.env:MY_SECRET}", "${oc.env: 'MY_SECRET'}"])
+def test_no_error_shows_a_secret(override: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2 and\nmore")
+    if "=[" in override or "=a" in override:
+        form = "${oc.env:MY_SECRET}"
+    with pytest.raises(UserError) as caught:
+        make(override.replace("${}", form))
+    assert "hunter" not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+    assert "***" in str(caught.value)
+
+
+def test_an_error_that_comes_later_does_not_show_a_secret_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    monkeypatch.setenv("SHORT", "abc")
+    make("env.kwargs.token=${oc.env:MY_SECRET}", "env.kwargs.short=${oc.env:SHORT}")
+    assert str(EnvFaultError("no env for 'hunter2' in abc")) == "no env for '***' in abc"
+
+
+def test_where_the_run_directory_is_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/fast/disk")
+    make("run_dir='${oc.env:SCRATCH}/a'")
+    assert str(UserError("/fast/disk/a exists")) == "/fast/disk/a exists"
+
+
+def test_a_text_in_place_of_a_list_is_told_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZES", "many")
+    message = error_of("model.hidden_sizes=${oc.env:SIZES}")
+    assert message == "model.hidden_sizes=*** is not allowed: it must be a list, each a whole number."
+    monkeypatch.setenv("SIZES", "[3, 4]")
+    assert make("model.hidden_sizes='${oc.decode:${oc.env:SIZES}}'").config.model == FlattenConcatConfig(
+        hidden_sizes=[3, 4]
+    )
 
 
 def test_a_missing_variable_is_told_with_its_name() -> None:

@@ -211,6 +211,13 @@ def test_an_error_does_not_tell_what_a_variable_holds(path: str, value: Any, mon
     assert "s3cr3t" not in str(caught.value)
 
 
+def test_an_override_of_a_run_that_goes_on_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET, "s3cr3t")
+    with pytest.raises(ConfigError, match="could not be converted") as caught:
+        reread(default_text(), f"runner.n_epochs=${{oc.env:{SECRET}}}")
+    assert "s3cr3t" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "text",
     ["${a}", "${oc.env:A} ${a}", "${oc.env:${oc.env:A}}", "${oc.env:A,${b}}", "${oc.decode:1}", "${oc.env: A}", "${",

@@ -456,3 +456,15 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(make: Any, tmp_path: P
     assert store.newest().number == 3
     assert not list(store.directory.glob(".tmp-*"))
     assert (tmp_path / "victim" / "file").exists()
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nothing"), os.mkfifo])
+def test_what_has_the_name_of_the_next_checkpoint_does_not_keep_it_from_being_written(
+    make: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    store = CheckpointStore(tmp_path)
+    store.write({"a": 1}, {}, {})
+    make(tmp_path / "000001")
+    store.write({"a": 2}, {}, {})
+    assert store.numbers() == [0, 2]
+    assert store.newest().state == {"a": 2}

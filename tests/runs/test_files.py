@@ -345,3 +345,19 @@ def test_rows_survive_in_the_form_in_which_they_are_read(tmp_path: Path) -> None
     file.close()
     grown(tmp_path / "a", b'{"row": "again"}\n', size=size).close()
     assert [json.loads(line)["row"] for line in (tmp_path / "a").read_text().splitlines()] == [0, 1, 2, "again"]
+
+
+def test_a_file_that_is_not_what_was_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a"
+    file = grown(path, b"one", b"two")
+    position = file.position()
+    file.write(b"later")
+    file.close()
+    for content, words in ((b"onetwolater", ""), (b"onetwO", "a is not what was written"), (b"one", "a has lost what")):
+        path.write_bytes(content)
+        again = GrowingFile.taken_up(path, position)
+        assert path.read_bytes() == content[:6]
+        assert (again.position() == position) == (words == "")
+        again.close()
+        assert words in caplog.text if words else caplog.text == ""
+        caplog.clear()

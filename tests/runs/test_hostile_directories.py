@@ -89,7 +89,7 @@ class Attack:
         assert (self.home / VICTIM).read_text() == VICTIM_TEXT
         assert VALUE not in output
         assert not UNPRINTABLE.search(output), ended
-        assert len(ended.stdout) < 20_000
+        assert len(ended.stdout) < 40_000  # the statistics of three epochs have 21,000
         if not debug:
             assert "Traceback" not in output, ended
             assert len(ended.stderr.splitlines()) <= 3, ended

@@ -47,8 +47,8 @@ def test_events_of_episodes_are_kept_in_a_few_arrays(tmp_path: Path) -> None:
 
 def test_metrics_of_many_updates_are_columns() -> None:
     metrics: list[dict[str, float]] = [{"loss": 0.1 * i} | ({"rare": float(i)} if i % 3 == 0 else {}) for i in range(9)]
-    assert _rows(_columns(metrics)) == metrics
-    assert _rows(_columns([])) == []
+    assert _rows(_columns(metrics), 9) == metrics
+    assert _rows(_columns([]), 9) == []
 
 
 @pytest.mark.parametrize(
@@ -190,3 +190,43 @@ def test_what_a_wrapper_learned_outlives_an_env_that_is_replaced() -> None:
         return found
 
     assert rewards(0) == rewards(1)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, "3"])
+def test_a_number_of_epochs_is_a_whole_number(n: Any) -> None:
+    with scripted([1], overrides={"runner.n_epochs": 1}) as context:
+        for use in (context.train, context.evaluate):
+            with pytest.raises(UserError, match="must be a whole number >= 1"):
+                use(n)
+
+
+def test_to_go_on_a_directory_must_be_named() -> None:
+    with pytest.raises(UserError, match="run_dir=None is not allowed"):
+        RunContext.resume(None)  # type: ignore[arg-type]
+
+
+def test_a_run_that_ended_names_the_limit_that_ended_it() -> None:
+    limits = {
+        "runner.stop_at_reward": {"runner.stop_at_reward": 1.0},
+        "runner.n_epochs": {"runner.n_epochs": 1},
+        "runner.total_env_steps": {"runner.total_env_steps": 1},
+        "runner.patience": {"runner.patience": 1},
+    }
+    for number, (limit, values) in enumerate(limits.items()):
+        overrides = {"runner.n_epochs": 3, "runner.stop_at_reward": float("inf"), "run_dir": f"run{number}", **values}
+        with scripted([3, 2, 1], overrides=overrides) as context:
+            context.train()
+            plugins = [plugin.location for plugin in context.registry.plugins if plugin.origin == "option"]
+            assert context.ended_by == limit
+        with RunContext.resume(f"run{number}", plugins=plugins) as again:
+            assert again.ended_by == limit
+            with pytest.raises(UserError, match=f"Raise {limit} to go on"):
+                again.train()
+
+
+def test_one_variable_may_be_named_without_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_NUMBER", "17")
+    with scripted([1, 2], overrides={"runner.n_epochs": 1, "seed": "${oc.env:MY_NUMBER}", "run_dir": "run"}) as context:
+        context.train()
+        plugins = [plugin.location for plugin in context.registry.plugins if plugin.origin == "option"]
+    RunContext.resume("run", plugins=plugins, variables="MY_NUMBER").close()

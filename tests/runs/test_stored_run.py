@@ -18,8 +18,8 @@ from maze_core.api import RunContext
 from maze_core.errors import NothingUsableError
 from maze_core.runs import stored_run
 from maze_core.runs.lock import RunLock
-from maze_core.runs.stored_run import StoredRun, find_runs, is_run_directory, stored_weights
-from maze_core.runs.weights import BEST
+from maze_core.runs.stored_run import METRICS, StoredRun, find_runs, is_run_directory, stored_weights
+from maze_core.runs.weights import BEST, FINAL
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,71 @@ def test_a_run_that_has_weights_and_no_checkpoint_is_damaged(finished: Path) -> 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint(killed: Path) -> None:
     shutil.rmtree(killed / "checkpoints")
-    (killed / BEST).unlink(missing_ok=True)
+    for name in (METRICS, BEST, FINAL):
+        (killed / name).unlink(missing_ok=True)
     condition = StoredRun(killed).condition()
     assert (condition.status, condition.problems, condition.summary["updates"]) == ("killed", [], None)
+
+
+@pytest.mark.parametrize("evidence", [METRICS, BEST, FINAL])
+def test_a_run_that_was_trained_and_has_no_checkpoint_says_so_when_it_is_to_go_on(evidence: str, killed: Path) -> None:
+    for name in {METRICS, BEST, FINAL} - {evidence}:
+        (killed / name).unlink(missing_ok=True)
+    (killed / evidence).write_bytes(b"x")
+    shutil.rmtree(killed / "checkpoints")
+    (killed / "checkpoints").mkdir()
+    assert StoredRun(killed).condition().status == "damaged"
+    with pytest.raises(NothingUsableError, match=f"no usable checkpoint in {killed / 'checkpoints'}"):
+        RunContext.resume(killed)
+
+
+def test_a_configuration_that_was_changed_is_told(killed: Path) -> None:
+    file = killed / "config.yaml"
+    file.write_text(file.read_text().replace("n_epochs: 3", "n_epochs: 4"))
+    condition = StoredRun(killed).condition()
+    assert (condition.status, condition.problems) == ("damaged", ["config.yaml is not the one that the run began with"])
+    file.write_text("# the same\n" + file.read_text().replace("n_epochs: 4", "n_epochs: 3"))
+    assert StoredRun(killed).condition().status == "killed"
+
+
+# Without permission
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Lets nobody look into a folder; the superuser, who may run these tests, could otherwise."""
+
+    def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            inside = folder in Path(os.fspath(path)).parents if isinstance(path, (str, Path)) else False
+            if inside or (call is scandir and Path(path) == folder):
+                raise PermissionError(13, "Permission denied", str(path))
+            return call(path, *args, **kwargs)
+
+        return ask
+
+    scandir = os.scandir
+    for name in ("scandir", "lstat", "stat"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
+
+
+@pytest.mark.parametrize(
+    "use", [StoredRun, stored_weights, RunContext.resume, lambda path: RunContext(input_dir=path).train()]
+)
+def test_a_run_that_cannot_be_looked_into_is_refused(
+    use: Callable[[Path], Any], killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, killed)
+    with pytest.raises(NothingUsableError, match="cannot be read: Permission denied"):
+        use(killed)
+
+
+def test_a_folder_that_cannot_be_looked_into_does_not_hide_the_others(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (killed.parent / "closed").mkdir()
+    refuse(monkeypatch, killed.parent / "closed")
+    assert list(find_runs(killed.parent)) == [killed]
+    assert "closed cannot be read: Permission denied" in caplog.text
 
 
 def test_to_look_changes_nothing(killed: Path) -> None:
@@ -187,7 +249,8 @@ def test_a_change_in_the_future_is_just_now(killed: Path) -> None:
     ],
 )
 def test_only_what_is_expected_is_believed(summary: dict[str, Any], expected: dict[str, Any], killed: Path) -> None:
-    sign(killed, manifest={"summary": summary})
+    config = json.loads((newest(killed) / MANIFEST).read_text())["summary"]["config"]
+    sign(killed, manifest={"summary": summary | {"config": config}})
     condition = StoredRun(killed).condition()
     nothing = dict.fromkeys(("epoch", "updates", "env_steps", "best_reward", "stop_reason"))
     assert condition.summary == nothing | expected

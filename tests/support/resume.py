@@ -143,7 +143,7 @@ def result(directory: Path) -> dict[str, Any]:
     normalization = directory / "normalization.json"
     found["normalization.json"] = normalization.read_text() if normalization.exists() else None
     newest = store(directory).newest()
-    found["checkpoint"] = newest.summary
+    found["checkpoint"] = {**newest.summary, "config": None}  # which names the directory
     state = {key: part for key, part in newest.state["state"].items() if key != "callbacks"}
     found |= {f"checkpoint {path}": _bits(leaf) for path, leaf in _leaves(state) if path[10:] not in CLOCKS}
     return found

@@ -16,6 +16,7 @@ from maze_core.builtins.config import ReturnNormalizationConfig, RewardClippingC
 from maze_core.builtins.wrappers.common import reset_mask
 from maze_core.rl.actors import NEW_STEP, is_structured
 from maze_core.rl.normalization import Moments
+from maze_core.rl.saved import saved_number
 
 AnyEnv = Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
@@ -201,7 +202,13 @@ def _state_of(moments: Moments | None) -> dict[str, Any]:
 
 
 def _moments_of(state: Mapping[str, Any]) -> Moments | None:
-    return Moments(**state) if state else None
+    """What `_state_of` wrote; raises ValueError if it is none."""
+    if not state:
+        return None
+    arrays = {name: np.asarray(state[name], np.float64) for name in ("mean", "m2", "low", "high")}
+    if any(array.shape != () or not np.isfinite(array) for array in arrays.values()) or arrays["m2"] < 0:
+        raise ValueError("the statistics of returns are no finite numbers")
+    return Moments(saved_number(state, "count", least=1.0), **arrays)
 
 
 def _normalised(reward: NDArray[Any], moments: Moments | None, clip: float | None) -> NDArray[Any]:

@@ -263,7 +263,8 @@ for _name, _changed in {
     "lists": {key: [RED] for key in ("epoch", "best_reward", "stop_reason")},
     "more": {RED: RED},
 }.items():  # fmt: skip
-    add(f"summary {_name}", summary(**_changed), goes_on=True)
+    counted = any(key in _changed for key in ("updates", "env_steps"))  # which must be those of the state
+    add(f"summary {_name}", summary(**_changed), goes_on=not counted)
 for _name, _changed in {
     "control characters": {RED: RED, "torch": RED}, "newlines": {"torch": "1\nmaze: all is well\n"},
     "long": {"x" * 100_000: "y" * 100_000}, "nested": {"torch": {"a": [1]}, "threads": None},

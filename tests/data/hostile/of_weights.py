@@ -195,7 +195,8 @@ for _name, _make in {
     "a pipe": os.mkfifo, "a folder": full_folder, "a link": link_to(VICTIM), "a link to zeros": link_to("/dev/zero"),
     "a sparse giant": sparse(2**42), "sparse": sparse(2**27), "the victim": hard_link,
 }.items():  # fmt: skip
-    add(f"weights {_name}", replaced("state_dict.pt", _make), goes_on=True, weights=True)
+    replaceable = _name not in ("a folder", "a link", "a link to zeros")
+    add(f"weights {_name}", replaced("state_dict.pt", _make), goes_on=replaceable, weights=True)
 for _name, _key in {"control characters": RED, "newlines": "a\nmaze: all is well", "length": "x" * 10**6}.items():
     add(f"weights and a name of {_name}", real_weights(lambda state, key=_key: state.update({key: torch.zeros(1)})),
         goes_on=True, weights=True)  # fmt: skip

@@ -21,6 +21,7 @@ from maze_core.rl import (
     RMSProp,
     check_horizon,
     policy_gradient,
+    saved_horizon,
     scheduled,
 )
 
@@ -96,7 +97,7 @@ class A2CTrainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned."""
+        """Takes over what `state_dict` returned; raises ValueError if it is that of another run."""
         self.optimizer.load_state_dict(state)
-        self.updates, self.horizon = int(state["updates"]), state["horizon"]
+        self.updates, self.horizon = int(state["updates"]), saved_horizon(state, self.horizon)
         self.collector.load_state_dict(state["collector"])

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from maze_core import TrainingJob, UserError, Workspace
-from maze_core.rl import EpisodeBatch, Streams, get_vector, run_episodes, set_vector
+from maze_core.rl import EpisodeBatch, Streams, get_vector, run_episodes, saved_count, saved_tensor, set_vector
 from maze_es.config import ESConfig, Optimizer
 
 Float32 = NDArray[np.float32]
@@ -210,10 +210,12 @@ class ESTrainer:
         Raises:
             ValueError: If it is that of another network.
         """
-        arrays = {name: state[name].numpy().copy() for name in ("mean", "first_moment", "second_moment")}
+        like = torch.from_numpy(self.state.mean)
+        names = ("mean", "first_moment", "second_moment")
+        arrays = {name: saved_tensor(state, name, like).numpy().copy() for name in names}
         for name, array in arrays.items():
-            if array.shape != self.state.mean.shape or not np.isfinite(array).all():
-                raise ValueError(f"{name} is not that of {len(self.state.mean)} weights")
-        self.state = ESState(**arrays, generation=int(state["generation"]))
-        self.env_steps = int(state["env_steps"])
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
+        self.state = ESState(**arrays, generation=saved_count(state, "generation"))
+        self.env_steps = saved_count(state, "env_steps")
         set_vector(self.policy, torch.from_numpy(self.state.mean))

@@ -22,6 +22,7 @@ from maze_core.rl import (
     Experience,
     check_horizon,
     clipped_surrogate,
+    saved_horizon,
     scheduled,
 )
 from maze_ppo.config import PPOConfig
@@ -109,7 +110,7 @@ class PPOTrainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned."""
+        """Takes over what `state_dict` returned; raises ValueError if it is that of another run."""
         self.optimizer.load_state_dict(state)
-        self.updates, self.horizon = int(state["updates"]), state["horizon"]
+        self.updates, self.horizon = int(state["updates"]), saved_horizon(state, self.horizon)
         self.collector.load_state_dict(state["collector"])
