@@ -16,7 +16,7 @@ from maze_core.errors import MazeError, NothingUsableError
 if TYPE_CHECKING:
     from maze_core.runs.stored_run import Condition, StoredRun
 
-COLUMNS = ("run", "status", "best", "epochs", "env steps", "changed")
+COLUMNS = ("run", "status", "best", "epochs", "env steps", "age")
 
 
 @click.command("runs")

@@ -97,7 +97,7 @@ class WorkerPool:
         return len(self._workers)
 
     def generation(self, index: int) -> int:
-        """How many processes have had this worker's place."""
+        """A number that changes when another process gets this worker's place."""
         return self._workers[index].generation
 
     def start(self) -> None:
@@ -282,6 +282,7 @@ class WorkerPool:
         for index in indices:
             worker = self._workers[index]
             process, worker.process, worker.asked = worker.process, None, Request("")
+            worker.generation += 1  # whoever had envs there knows by it
             if process is not None:
                 process.end()
 

@@ -20,7 +20,7 @@ from maze_core.runs.lock import RunLock
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
-HEADER = ["run", "status", "best", "epochs", "env steps", "changed"]
+HEADER = ["run", "status", "best", "epochs", "env steps", "age"]
 CONTROL = re.compile(r"[^\n\x20-\x7e]")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.workers import faulty, no_worker_is_left, trained  # noqa: F401  # a fixture
+from support.workers import faulty, no_worker_is_left, trained, weights_hash  # noqa: F401  # a fixture
 
 from maze_core.errors import EnvFaultError
-from maze_core.workers.pool import WorkerFaultError
+from maze_core.workers.pool import WorkerFaultError, WorkerPool
 
 pytestmark = [
     pytest.mark.usefixtures("workdir", "no_worker_is_left"),
@@ -89,6 +89,23 @@ def test_an_episode_that_cannot_be_repeated_is_cut_off(workdir: Path, caplog: py
         context.train()
     told = [record.message for record in caplog.records if "cut off" in record.message]
     assert told == ["4 episodes cannot be repeated by the new worker and are cut off: the run is not exact."]
+
+
+def test_after_an_interrupt_workers_begin_anew(untroubled: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, where a cell is interrupted and the next one goes on."""
+    with faulty("ppo", 2) as context:
+        context.train(n_epochs=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerPool, "_answers", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                context.evaluate(40)
+        context.train(n_epochs=1)
+        assert weights_hash(context) == untroubled["ppo"]
+
+
+def interrupt(*_: object) -> None:
+    """What Ctrl-C does while answers are waited for."""
+    raise KeyboardInterrupt
 
 
 def test_a_worker_that_always_ends_at_the_same_place_ends_the_run(caplog: pytest.LogCaptureFixture) -> None:
