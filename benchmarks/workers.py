@@ -1,6 +1,6 @@
-"""What worker processes are worth: the same training in this process, with one worker and with two.
+"""What worker processes are worth: the same training in this process, with one worker, and with two.
 
-All forms take turns (A B C A B C) in processes of their own; medians are shown with min..max. The first
+All forms take turns (A B C D A B C D) in processes of their own; medians are shown with min..max. The first
 update is left out: in it workers start.
 """
 
@@ -15,7 +15,10 @@ from statistics import median
 
 from common import HERE, Run, processor, rate, run_process, spread, table, versions
 
-WORKERS = (0, 1, 2)
+FORMS: dict[str, tuple[int, int | None]] = {
+    "this process": (0, None), "1 worker": (1, None), "2 workers": (2, None), "2 workers, one core": (2, 1),
+}  # fmt: skip
+"""Workers, and cores that all processes together may use."""
 ENVS: dict[str, tuple[str, Run]] = {
     "a step sleeps 2 ms": ("slow", {"env.sleep_ms": 2.0}),
     "a step computes 2 ms": ("slow", {"env.compute_ms": 2.0}),
@@ -60,10 +63,10 @@ def report(runs: list[Run]) -> str:
     for env in ENVS:
         for algorithm in WORKS:
             rates = [
-                [rate(run) for run in runs if (run["env"], run["algorithm"], run["n_workers"]) == (env, algorithm, n)]
-                for n in WORKERS
+                [rate(run) for run in runs if (run["env"], run["algorithm"], run["form"]) == (env, algorithm, form)]
+                for form in FORMS
             ]
-            here, one, two = (median(of) for of in rates)
+            here, one, two, _ = (median(of) for of in rates)
             ratios[env, algorithm] = two / one, one / here
             rows.append([env, algorithm, *map(spread, rates), f"{one / here:.2f}", f"{two / one:.2f}"])
     found = ratios["a step sleeps 2 ms", "ppo"]
@@ -74,7 +77,7 @@ def report(runs: list[Run]) -> str:
     return "\n".join([
         "# Workers", "",
         f"{date.today().isoformat()}, {processor()}, {versions(sys.executable, ('numpy', 'torch', 'gymnasium'))}", "",
-        table(["env", "algorithm", "this process", "1 worker", "2 workers", "1 / this", "2 / 1"], rows, left=2), "",
+        table(["env", "algorithm", *FORMS, "1 / this", "2 / 1"], rows, left=2), "",
         f"The step that sleeps, ppo: {'; '.join(verdicts)}.", "",
         LEGEND, "",
     ])  # fmt: skip
@@ -95,12 +98,12 @@ def main() -> None:
     for seed in range(1, options.repeats + 1):
         for env in ENVS:
             for algorithm in WORKS:
-                for n_workers in WORKERS:
+                for form, (n_workers, n_cores) in FORMS.items():
                     child = ["--child", env, algorithm, str(n_workers), "--seed", str(seed)]
-                    figures = run_process([sys.executable, str(Path(__file__).resolve()), *child])
+                    figures = run_process([sys.executable, str(Path(__file__).resolve()), *child], n_cores=n_cores)
                     if "error" in figures:
-                        sys.exit(f"{env}, {algorithm}, {n_workers} workers: {figures['hint']}")
-                    runs.append({"env": env, "algorithm": algorithm, "n_workers": n_workers} | figures)
+                        sys.exit(f"{env}, {algorithm}, {form}: {figures['hint']}")
+                    runs.append({"env": env, "algorithm": algorithm, "form": form} | figures)
                     print(runs[-1], file=sys.stderr, flush=True)
     text = report(runs)
     (HERE / "results" / "workers.md").write_text(text)

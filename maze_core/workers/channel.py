@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 HEADER = struct.Struct("!Q")
-MAX_FILES = 4
+MAX_FILES, MAX_JOINED = 4, 4096
 
 
 class Channel:
@@ -39,14 +39,11 @@ class Channel:
         """
         self._socket.settimeout(timeout)
         header = HEADER.pack(len(message))
-        if files:
-            socket.send_fds(self._socket, [header], list(files))
-            self._socket.sendall(message)
-        elif len(message) < 4096:
-            self._socket.sendall(header + message)
-        else:
-            self._socket.sendall(header)
-            self._socket.sendall(message)
+        for whole in [header, message] if len(message) > MAX_JOINED else [header + message]:
+            part = memoryview(whole)
+            while part:  # `sendall` would limit the time of all of it
+                sent = socket.send_fds(self._socket, [part], list(files)) if files else self._socket.send(part)
+                part, files = part[sent:], ()
 
     def receive(self, timeout: float | None = None) -> tuple[bytearray, list[int]]:
         """Waits for a message, and returns it with the descriptors that came along.

@@ -56,7 +56,8 @@ def main(parent: int, connection: int, memory: int) -> None:
             message, files = channel.receive()
             answer = _answer(worker, message, files)
             progress[1] = 0
-            channel.send(pickle.dumps((*answer, notes.taken())))
+            if answer is not None:
+                channel.send(pickle.dumps((*answer, notes.taken())))
     except (EOFError, OSError):  # the parent is gone, or wants nothing any more
         pass
     except BaseException:
@@ -90,11 +91,12 @@ def _announcer(progress: NDArray[np.int64]) -> Callable[[int, int | None, int], 
     return announce
 
 
-def _answer(worker: _Worker, message: bytes | bytearray, files: Sequence[int]) -> tuple[bool, Any]:
-    """Whether a request was fulfilled, and its result or the error with its traceback."""
+def _answer(worker: _Worker, message: bytes | bytearray, files: Sequence[int]) -> tuple[bool, Any] | None:
+    """Whether a request was fulfilled, and its result or the error with its traceback; None where nobody waits."""
     try:
         name, *arguments = cloudpickle.loads(message)
-        return True, getattr(worker, name)(*arguments, *files)
+        result = getattr(worker, name)(*arguments, *files)
+        return None if name == "close" else (True, result)
     except (Exception, SystemExit) as error:
         text = traceback.format_exc()
         try:
@@ -168,9 +170,12 @@ class _Worker:
         return self._slices[number].repeat(buffer, ages, seeds, actions, rewards)
 
     def close(self, number: int) -> None:
-        """Closes a part."""
+        """Closes a part; nobody waits for it."""
         if number in self._slices:
-            self._slices.pop(number).env.close()
+            try:
+                self._slices.pop(number).env.close()
+            except Exception as error:
+                LOG.warning("an env raised %s when it was closed: %s", type(error).__name__, error)
 
 
 class _Slice:

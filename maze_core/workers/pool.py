@@ -90,7 +90,6 @@ class WorkerPool:
         self._timeout, self._max_restarts = step_timeout, max_restarts
         self._workers = [_Worker() for _ in range(n_workers)]
         self._restarts: Counter[Any] = Counter()
-        self.closed = False
 
     def __len__(self) -> int:
         """How many workers there are."""
@@ -146,6 +145,13 @@ class WorkerPool:
             if isinstance(answers[index], _Failed):
                 raise answers[index].error from WorkerTracebackError(answers[index].traceback)
         return answers
+
+    def tell(self, index: int, request: Request) -> None:
+        """Sends what needs no answer to a worker, if there is one at this place."""
+        process = self._workers[index].process
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.channel.send(pickled((request.name, *request.arguments)), EXIT_S)
 
     def map(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any], weights: Weights) -> list[Any]:
         """Executes ``function(workspace, task)`` for each task, in as many workers as there are.
@@ -288,7 +294,6 @@ class WorkerPool:
 
     def close(self) -> None:
         """Ends all processes."""
-        self.closed = True
         for worker in self._workers:
             if worker.process is not None:
                 worker.process.channel.close()  # they all end at the same time

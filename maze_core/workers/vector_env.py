@@ -54,7 +54,8 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         self._slices = [slice(first, last) for first, last in itertools.pairwise(ends)]  # of worker 0, 1, ...
         self._generations: list[int | None] = [None] * len(self._slices)
         self._log = EpisodeLog(num_envs, MAX_LOGGED_STEPS)
-        self._cut = np.zeros(num_envs, bool)  # episodes that were lost with a worker
+        self._live = np.zeros(num_envs, bool)  # in an episode
+        self._cut = np.zeros(num_envs, bool)  # whose episode was lost with a worker
         self._buffer = 0
         self._share_memory()
 
@@ -83,6 +84,7 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         mask = remaining.pop("reset_mask", np.ones(self.num_envs, bool))
         seeds = [None] * self.num_envs if seed is None else list(seed)
         self._log.end(mask)
+        self._live &= ~mask
         self._cut &= ~mask
         requests = {
             part: Request("reset", (self._number, self._buffer, seeds[rows], {**remaining, "reset_mask": mask[rows]}))
@@ -90,6 +92,7 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
             if mask[rows].any()
         }
         infos = self._ask(requests, self._buffer)
+        self._live |= mask
         self._log.begin(mask, None if seed is None else np.asarray(seed))
         return self._observations[self._buffer], infos
 
@@ -108,7 +111,8 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
             for old, new in zip(*pair, strict=True):
                 new[self._cut] = old[self._cut]
         self._log.add(copied(actions), rewards)
-        self._log.end(terminated | truncated)
+        self._live &= ~(terminated | truncated)
+        self._log.end(~self._live)
         self._log.forget_long()
         return self._observations[self._buffer], rewards, terminated, truncated, infos
 
@@ -141,28 +145,27 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         generation = self._pool.generation(part)
         if isinstance(opened, LostError):
             return
-        ages = self._log.ages[rows]
+        ages, same = self._log.ages[rows], np.zeros(rows.stop - rows.start, bool)
         if (ages >= 0).any():
             actions, rewards = self._log.taken(rows)
             repeated = Request("repeat", (self._number, buffer, ages, self._log.seeds[rows], actions, rewards))
             same = self._pool.ask({part: repeated})[part]
             if isinstance(same, LostError):
                 return
-            lost = (ages >= 0) & ~same
-            if lost.any():
-                LOG.warning(
-                    "%d episodes cannot be repeated by the new worker and are cut off: the run is not exact.",
-                    lost.sum(),
-                )
-                self._cut[rows] |= lost
+        lost = self._live[rows] & ~same
+        if lost.any():
+            self._cut[rows] |= lost
+            LOG.warning(
+                "%d episodes cannot be repeated by the new worker and are cut off: the run is not exact.", lost.sum()
+            )
         self._generations[part] = generation
 
     def close_extras(self, **_: Any) -> None:
         """Closes the envs."""
         os.close(self._memory)
-        there = [part for part, own in enumerate(self._generations) if own == self._pool.generation(part)]
-        if not self._pool.closed:
-            self._pool.ask(dict.fromkeys(there, Request("close", (self._number,))))
+        for part, generation in enumerate(self._generations):
+            if generation == self._pool.generation(part):
+                self._pool.tell(part, Request("close", (self._number,)))
 
 
 def merged(parts: Sequence[tuple[slice, Mapping[str, Any]]], num_envs: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from support.workers import faulty, no_worker_is_left, trained, weights_hash  # noqa: F401  # a fixture
 
 from maze_core.errors import EnvFaultError
+from maze_core.workers import vector_env
 from maze_core.workers.pool import WorkerFaultError, WorkerPool
 
 pytestmark = [
@@ -89,6 +90,18 @@ def test_an_episode_that_cannot_be_repeated_is_cut_off(workdir: Path, caplog: py
         context.train()
     told = [record.message for record in caplog.records if "cut off" in record.message]
     assert told == ["4 episodes cannot be repeated by the new worker and are cut off: the run is not exact."]
+
+
+def test_so_is_one_that_is_too_long_to_be_remembered(
+    workdir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_env, "MAX_LOGGED_STEPS", 4)
+    with faulty("ppo", 2, fault="kill", once=str(workdir / "once"), at=6) as context:
+        summary = context.train()
+    assert summary.final is not None  # nothing waits for the episodes that are gone
+    assert [record.message for record in caplog.records if "cut off" in record.message] == [
+        "4 episodes cannot be repeated by the new worker and are cut off: the run is not exact."
+    ]
 
 
 def test_after_an_interrupt_workers_begin_anew(untroubled: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,16 +75,21 @@ def test_a_signal_ends_workers_without_a_word_of_theirs(number: signal.Signals, 
     assert "exact." in output
 
 
-def test_a_context_that_nobody_closes_leaves_no_worker(workdir: Path) -> None:
+@pytest.mark.parametrize("fault", ["", "hard_exit"])
+def test_a_context_that_nobody_closes_leaves_no_worker_and_does_not_hang(fault: str, workdir: Path) -> None:
     code = f"""
 import sys, os
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from support.workers import faulty, workers_of
-context = faulty("ppo", 2)
-context.train()
+context = faulty("ppo", 2, fault={fault!r}, max_worker_restarts=0)
+try:
+    context.train()
+except Exception as error:
+    print(error, file=sys.stderr)
 print(*workers_of(os.getpid()))
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     workers = list(map(int, ended.stdout.split()))
-    assert len(workers) == 2
+    assert ("hard_exit" in fault) == ("ended with exit code 7" in ended.stderr)
+    assert len(workers) == (0 if fault else 2)
     wait_for(lambda: not any(map(is_alive, workers)), 10.0)
