@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cloudpickle
 
+from maze_core.errors import UserError
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.registry import Registry
 from maze_core.run_config import TrainingConfig
@@ -35,11 +36,20 @@ class Blueprint:
 
     @staticmethod
     def of(registry: Registry, config: TrainingConfig) -> Blueprint:
-        """Describes a run of this process."""
+        """Describes a run of this process.
+
+        Raises:
+            UserError: If the current directory is gone.
+        """
+        try:
+            folder = str(Path.cwd())
+        except OSError as error:
+            raise UserError(f"workers need the current directory: {error}. Use runner.n_workers=0.") from None
         local = {plugin.location for plugin in registry.plugins if not plugin.version}
         files = {name: getattr(module, "__dict__", {}).get("__file__") for name, module in list(sys.modules.items())}
         return Blueprint(
-            list(sys.path), str(Path.cwd()), replace(registry.sources, environ=dict(registry.sources.environ)),
+            [str(entry) for entry in sys.path], folder,
+            replace(registry.sources, environ=dict(registry.sources.environ)),
             {str(file): name for name, file in files.items() if file in local},
             cloudpickle.dumps(config),
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -170,7 +171,7 @@ def build_run(
             notes.append(warm_start(workspace.kernel.policy, weights, str(config.input_dir), workspace.kernel.critic))
         runner: Runner = _build(registry, config.runner)(config.runner)
         failed.callback(runner.close)
-        where = runner.start(workspace, Blueprint.of(registry, config), probe)
+        where = runner.start(workspace, partial(Blueprint.of, registry, config), probe)
         workspace.runner = runner
         notes.append(_execution_note(probe, workspace.kernel, where))
         job = TrainingJob(

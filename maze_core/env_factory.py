@@ -74,7 +74,7 @@ class EnvFactory:
             return function(*args)
         except MazeError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvFaultError(
                 f"{spec.kind} {spec.name!r} raised {type(error).__name__} in its constructor: {error}"
             ) from error

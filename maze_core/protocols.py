@@ -45,12 +45,12 @@ class Workspace(Protocol):
 class Runner(Protocol):
     """Where envs and evaluations execute."""
 
-    def start(self, workspace: Workspace, blueprint: Blueprint, probe: AnyVectorEnv) -> str:
+    def start(self, workspace: Workspace, blueprint: Callable[[], Blueprint], probe: AnyVectorEnv) -> str:
         """Is called once, before anything else.
 
         Args:
             workspace: Envs and the policy's computation in this process.
-            blueprint: What another process needs to build the same.
+            blueprint: Makes what another process needs to build the same.
             probe: A vector env of one env, wrapped for training, to look at; it is closed afterwards.
 
         Returns:

@@ -99,7 +99,7 @@ class RunnerConfig:
     """Processes that step envs and run episodes; 0 for this one alone, null decides by the time of an env step."""
 
     max_worker_restarts: int = 3
-    """How often a worker that dies or hangs is replaced while it is at the same episode, by its seed."""
+    """How often in a row a worker that dies or hangs is replaced while it is at the same episode, by its seed."""
 
     device: str = "cpu"
     """Where networks are computed: cpu, cuda, or cuda:N."""

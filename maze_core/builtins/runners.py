@@ -18,6 +18,7 @@ from maze_core.rl.policy import RandomPolicy, weights_of
 from maze_core.rl.replay import layers
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, reset_envs
 from maze_core.run_config import RunnerConfig
+from maze_core.runs.threads import limited_threads
 from maze_core.workers.pool import WorkerPool, as_arrays
 from maze_core.workers.vector_env import WorkerVectorEnv
 
@@ -41,7 +42,9 @@ class LocalRunner:
         self._spaces: tuple[Any, Any] | None = None  # of one env in a worker; None if envs step in this process
         self._tasks_here = dict.fromkeys((False, True), True)
 
-    def start(self, workspace: Workspace, blueprint: Blueprint | None = None, probe: AnyVectorEnv | None = None) -> str:
+    def start(
+        self, workspace: Workspace, blueprint: Callable[[], Blueprint] | None = None, probe: AnyVectorEnv | None = None
+    ) -> str:
         """Decides how many workers there are, and starts them; see `maze_core.protocols.Runner`.
 
         Without blueprint and probe everything executes in this process.
@@ -58,7 +61,7 @@ class LocalRunner:
         )
         if learns:
             return "in this process, because they learn over episodes"
-        self._pool = WorkerPool(blueprint, n_workers, self.config.step_timeout, self.config.max_worker_restarts)
+        self._pool = WorkerPool(blueprint(), n_workers, self.config.step_timeout, self.config.max_worker_restarts)
         self._pool.start()
         if self.config.device == "cpu":
             self._tasks_here = {training: workspace.learns(training) for training in (False, True)}
@@ -98,7 +101,8 @@ class LocalRunner:
         """Executes ``function(workspace, task)`` for each task."""
         assert self._workspace is not None
         if self._pool is None or self._tasks_here[training]:
-            return [function(self._workspace, task) for task in tasks]
+            with limited_threads(True):  # as in workers: bits of large products depend on it
+                return [function(self._workspace, task) for task in tasks]
         return self._pool.map(function, tasks, as_arrays(weights_of(self._workspace.kernel.policy, None)))
 
     def close(self) -> None:

@@ -34,6 +34,9 @@ from maze_core.rl.spaces import copied, misfit
 
 LOG = logging.getLogger("maze")
 
+CONSTRUCTED = -1
+"""Stands for a step while an env is constructed."""
+
 Announce = Callable[[int, "int | None", int], None]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Step = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -75,7 +78,7 @@ class InProcessVectorEnv(SyncVectorEnv):
 
     def _construct(self, index: int) -> Env[Any, Any]:
         if self._announce is not None:
-            self._announce(self._first + index, None, 0)
+            self._announce(self._first + index, None, CONSTRUCTED)
         return _constructed(self._make_env)
 
     def _begin(self, index: int) -> None:
@@ -108,7 +111,7 @@ class InProcessVectorEnv(SyncVectorEnv):
                 raise
             except (Exception, SystemExit) as error:
                 info = self._repeated(index, "reset", error)
-            infos = self._add_info(infos, info, index) if info else infos
+            infos = self._with_info(infos, info, index) if info else infos
         self.busy = None
         if any(observation is None for observation in self._env_obs):
             self._fill_missing()
@@ -136,13 +139,22 @@ class InProcessVectorEnv(SyncVectorEnv):
                 raise
             except (Exception, SystemExit) as error:
                 info = self._repeated(index, f"step {self._steps[index]} with action {action}", error, action)
-            infos = self._add_info(infos, info, index) if info else infos
+            infos = self._with_info(infos, info, index) if info else infos
             self._steps[index] += 1
             if self._repeats:
                 self._actions[index].append(action)
         self.busy = None
         self._idle |= self._terminations | self._truncations
         return self._batch(), self._rewards.copy(), self._terminations.copy(), self._truncations.copy(), infos
+
+    def _with_info(self, infos: dict[str, Any], info: dict[str, Any], index: int) -> dict[str, Any]:
+        try:
+            return self._add_info(infos, info, index)
+        except Exception as error:
+            raise EnvFaultError(
+                f"env {self._name(index)!r} gave an info that does not fit those of other envs or steps "
+                f"(env {self._first + index} of {self._total}, episode seed {self._seeds[index]}): {error}"
+            ) from error
 
     def _took_step(self, index: int, outcome: Any) -> dict[str, Any]:
         """Stores what a step of one env returned, and hands on its info."""
@@ -229,7 +241,7 @@ def _constructed(make_env: Callable[[], Env[Any, Any]]) -> Env[Any, Any]:
         return make_env()
     except MazeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EnvFaultError(f"the env raised {type(error).__name__} in its constructor: {error}") from error
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
+
+_limited = ContextVar("_limited", default=False)
+"""Whether one thread is used already: to limit them again would take half a millisecond."""
 
 MANY_PARAMETERS = 500_000
 """Below, handing work to a second thread takes longer than the work."""
@@ -24,18 +28,19 @@ def one_thread_is_enough(networks: list[nn.Module]) -> bool:
 def limited_threads(one: bool) -> Iterator[None]:
     """Lets torch and NumPy use one thread within, if `one`; afterwards as many as before.
 
-    Results do not change by it.
+    The last bits of large products depend on the number: who does it, does it always.
     """
-    if not one:
+    if not one or _limited.get():
         yield
         return
-    before = torch.get_num_threads()
+    before, outer = torch.get_num_threads(), _limited.set(True)
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
             yield
     finally:
         torch.set_num_threads(before)
+        _limited.reset(outer)
 
 
 def libraries() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -23,9 +24,9 @@ from maze_core.errors import EnvFaultError
 from maze_core.rl.policy import load_weights
 from maze_core.rl.replay import repeat_episodes
 from maze_core.rl.spaces import any_member, arrays_of, repeat, same_rows, with_arrays
-from maze_core.rl.vector_env import InProcessVectorEnv
+from maze_core.rl.vector_env import CONSTRUCTED, InProcessVectorEnv
 from maze_core.workers.channel import Channel, closed_after
-from maze_core.workers.process import PROGRESS
+from maze_core.workers.process import CALLS, CONSTRUCTS, IDLE, PROGRESS
 from maze_core.workers.shared import Layout, shared_arrays
 
 LOG = logging.getLogger("maze")
@@ -49,17 +50,18 @@ def main(parent: int, connection: int, memory: int) -> None:
     notes = _Notes()
     LOG.addHandler(notes)
     LOG.propagate = False
-    code = 0
+    worker, own, code = _Requests(_announcer(progress), cloudpickle.loads(channel.receive()[0])), os.getpid(), 0
     try:
-        worker = _Worker(_announcer(progress), cloudpickle.loads(channel.receive()[0]))
         while True:
             message, files = channel.receive()
-            answer = _answer(worker, message, files)
-            progress[1] = 0
+            answer = _answer(worker, message, files, notes)
+            if os.getpid() != own:
+                os._exit(0)  # a process that an env forked, and let go on here
+            progress[1] = IDLE
             if answer is not None:
-                channel.send(pickle.dumps((*answer, notes.taken())))
+                channel.send(answer)
     except (EOFError, OSError):  # the parent is gone, or wants nothing any more
-        pass
+        worker.close_all()
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -85,25 +87,32 @@ def _end_with(parent: int) -> None:
 def _announcer(progress: NDArray[np.int64]) -> Callable[[int, int | None, int], None]:
     def announce(env: int, seed: int | None, step: int) -> None:
         progress[2:] = env, -1 if seed is None else seed, step
-        progress[1] = 1
+        progress[1] = CONSTRUCTS if step == CONSTRUCTED else CALLS
         progress[0] += 1
 
     return announce
 
 
-def _answer(worker: _Worker, message: bytes | bytearray, files: Sequence[int]) -> tuple[bool, Any] | None:
-    """Whether a request was fulfilled, and its result or the error with its traceback; None where nobody waits."""
+def _answer(worker: _Requests, message: bytes | bytearray, files: Sequence[int], notes: _Notes) -> bytes | None:
+    """Whether a request was fulfilled, its result or the error with its traceback, and notes; None if nobody waits."""
     try:
         name, *arguments = cloudpickle.loads(message)
         result = getattr(worker, name)(*arguments, *files)
-        return None if name == "close" else (True, result)
+        try:
+            return None if name == "close" else pickle.dumps((True, result, notes.taken()))
+        except Exception as error:
+            raise EnvFaultError(
+                f"what an env told cannot be sent from its worker: {error}. Use numbers and text in its infos, or "
+                "runner.n_workers=0."
+            ) from error
     except (Exception, SystemExit) as error:
         text = traceback.format_exc()
         try:
             pickle.loads(pickle.dumps(error))
+            assert isinstance(error, Exception)
         except Exception:
             error = EnvFaultError(f"{type(error).__name__}: {error}")
-        return False, (error, text)
+        return pickle.dumps((False, (error, text), notes.taken()))
     finally:
         closed_after(files)
 
@@ -123,7 +132,7 @@ class _Notes(logging.Handler):
         return kept
 
 
-class _Worker:
+class _Requests:
     """The requests that a worker fulfils; each method is one.
 
     Args:
@@ -138,7 +147,9 @@ class _Worker:
 
     def build(self) -> None:
         """Builds envs and policy."""
-        self._workspace = build_workspace(*self._blueprint.load())
+        registry, config = self._blueprint.load()
+        config.runner.device = "cpu"  # others compute in the main process
+        self._workspace = build_workspace(registry, config)
         self._workspace.factory.announce = self._announce
 
     def run(self, function: Callable[[Any, Any], Any], task: Any, weights: Any) -> Any:
@@ -177,6 +188,14 @@ class _Worker:
             except Exception as error:
                 LOG.warning("an env raised %s when it was closed: %s", type(error).__name__, error)
 
+    def close_all(self) -> None:
+        """Closes all envs, at the end."""
+        for number in list(self._slices):
+            self.close(number)
+        if self._workspace is not None:
+            with contextlib.suppress(Exception):
+                self._workspace.close()
+
 
 class _Slice:
     """Some of the envs of a vector env, [n], and the arrays of all of them, [B, ...].
@@ -184,7 +203,7 @@ class _Slice:
     Args:
         env: Steps them.
         rows: Which of them they are.
-        arrays: What the parent sees, in the order of `maze_core.workers.vector_env.Batches`.
+        arrays: What the parent sees, in the order of `maze_core.workers.vector_env.WorkerVectorEnv`.
     """
 
     def __init__(self, env: InProcessVectorEnv, rows: slice, arrays: Sequence[NDArray[Any]]) -> None:

@@ -7,7 +7,6 @@ import logging
 import pickle
 import select
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 
 from maze_core.blueprint import Blueprint
 from maze_core.errors import EnvFaultError, masked
-from maze_core.workers.process import WorkerProcess
+from maze_core.workers.process import START_S, WorkerProcess
 
 LOG = logging.getLogger("maze")
 
-START_S = 120.0
-"""Least seconds that a worker has for imports and for constructing envs."""
+WORK = ("step", "reset", "run")
+"""Requests that get training on; the others only lead there again."""
 
 POLL_S = 0.25
 EXIT_S = 2.0
@@ -51,7 +50,7 @@ class Request:
         name: Method of the worker.
         arguments: Its arguments.
         files: Descriptors that follow them.
-        constructs: Whether envs are constructed, which may take longer than a step.
+        constructs: Whether much is imported or constructed, which may take longer than a step.
     """
 
     name: str
@@ -60,8 +59,8 @@ class Request:
     constructs: bool = False
 
 
-class LostError(Exception):
-    """The worker ended before it answered; another one has its place."""
+class Lost:
+    """Stands for an answer: the worker ended before it gave one, and another one has its place."""
 
 
 class _Worker:
@@ -82,14 +81,14 @@ class WorkerPool:
         blueprint: What they build.
         n_workers: How many.
         step_timeout: Seconds that a call of an env may take; None for any time.
-        max_restarts: How often a worker may die or hang in the same episode, by its seed.
+        max_restarts: How often in a row a worker may die or hang in the same episode, by its seed.
     """
 
     def __init__(self, blueprint: Blueprint, n_workers: int, step_timeout: float | None, max_restarts: int) -> None:
         self._hello, self._folder = cloudpickle.dumps(blueprint), blueprint.folder
         self._timeout, self._max_restarts = step_timeout, max_restarts
         self._workers = [_Worker() for _ in range(n_workers)]
-        self._restarts: Counter[Any] = Counter()
+        self._failures: dict[Any, tuple[int, int]] = {}  # how often in a row, and whose the last one was
 
     def __len__(self) -> int:
         """How many workers there are."""
@@ -126,7 +125,7 @@ class WorkerPool:
         """Sends one request to each of several workers and waits for all answers.
 
         Returns:
-            Answers by worker; `LostError` for one that ended, and was replaced by a new process.
+            Answers by worker; `Lost` for one that ended, and was replaced by a new process.
 
         Raises:
             WorkerFaultError: If one ended too often.
@@ -183,7 +182,7 @@ class WorkerPool:
                 answers = lost or (self._answers(set(working)) if working else {})
                 for index, answer in answers.items():
                     task = working.pop(index)
-                    if isinstance(answer, LostError):
+                    if isinstance(answer, Lost):
                         waiting.append(task)
                     else:
                         results[task] = answer
@@ -204,7 +203,7 @@ class WorkerPool:
                 self._begin(index)
         while new := {i for i in requests if self._workers[i].asked.name == "build" and i not in lost}:
             for index, answer in self._answers(new).items():
-                if isinstance(answer, LostError):
+                if isinstance(answer, Lost):
                     lost[index] = answer
                 elif isinstance(answer, _Failed):
                     raise answer.error from WorkerTracebackError(answer.traceback)
@@ -240,6 +239,8 @@ class WorkerPool:
         fulfilled, answer, notes = pickle.loads(message)
         for level, text in notes:
             LOG.log(level, "%s", masked(text))
+        if worker.asked.name in WORK:
+            self._failures = {key: failed for key, failed in self._failures.items() if failed[1] != index}
         worker.asked = Request("")
         return answer if fulfilled else _Failed(*answer)
 
@@ -252,17 +253,17 @@ class WorkerPool:
         calls, now = int(worker.process.progress[0]), time.monotonic()
         if calls != worker.seen:
             worker.seen, worker.seen_at = calls, now
-        patience = self._patience(worker.asked)
+        patience = self._patience(worker.asked, worker.process.constructs)
         if patience is not None and now - worker.seen_at > patience:
             return f"did nothing for {patience:g} s"
         return None
 
-    def _patience(self, request: Request) -> float | None:
-        if self._timeout is None or not request.constructs:
+    def _patience(self, request: Request, constructs: bool = False) -> float | None:
+        if self._timeout is None or not (constructs or request.constructs):
             return self._timeout
         return max(self._timeout, START_S)
 
-    def _replaced(self, index: int, reason: str | None) -> LostError:
+    def _replaced(self, index: int, reason: str | None) -> Lost:
         """Starts another process in place of one that died or hangs.
 
         Raises:
@@ -270,18 +271,17 @@ class WorkerPool:
         """
         worker = self._workers[index]
         assert worker.process is not None
-        doing, process, worker.process = worker.process.doing(), worker.process, None
+        (seed, at), process, worker.process = worker.process.doing(), worker.process, None
         ending = process.end(0.0 if reason else EXIT_S)
-        at = "" if doing is None else f" in step {doing[2]} of env {doing[0]}, episode seed {doing[1]}"
         what = f"worker {index} {reason or ending}{at}"
-        key = (index, worker.asked.name) if doing is None or doing[1] < 0 else doing[1]
-        self._restarts[key] += 1
-        if self._restarts[key] > self._max_restarts:
-            again = "" if self._max_restarts == 0 else f", as it did {self._max_restarts} times before"
-            raise WorkerFaultError(f"{what}{again} (runner.max_worker_restarts={self._max_restarts}).")
+        key = (index, worker.asked.name) if seed is None else seed
+        tries = self._failures.get(key, (0, index))[0] + 1
+        self._failures[key] = tries, index
+        if tries > self._max_restarts:
+            raise WorkerFaultError(f"{what}, at try {tries} (runner.max_worker_restarts={self._max_restarts}).")
         LOG.warning("%s; another one takes its place.", what)
         self._begin(index)
-        return LostError(what)
+        return Lost()
 
     def _abandon(self, indices: Iterable[int]) -> None:
         """Kills workers whose answers nobody waits for any more."""
@@ -297,9 +297,7 @@ class WorkerPool:
         for worker in self._workers:
             if worker.process is not None:
                 worker.process.channel.close()  # they all end at the same time
-        self._abandon_after(time.monotonic() + EXIT_S)
-
-    def _abandon_after(self, deadline: float) -> None:
+        deadline = time.monotonic() + EXIT_S
         for worker in self._workers:
             process, worker.process = worker.process, None
             if process is not None:

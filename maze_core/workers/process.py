@@ -18,7 +18,10 @@ from maze_core.workers.channel import Channel
 from maze_core.workers.shared import new_memory, shared_arrays
 
 PROGRESS = [("<i8", (5,))]
-"""Layout of a worker's progress: calls so far, whether one is under way, env, episode seed, step."""
+"""Layout of a worker's progress: calls of envs so far, kind of the present one, env, episode seed, step."""
+
+IDLE, CALLS, CONSTRUCTS = 0, 1, 2
+"""Kinds of what a worker does with an env: nothing, a step or reset, its construction."""
 
 BOOT = """
 import ctypes, os, sys
@@ -33,7 +36,8 @@ main(*map(int, sys.argv[1:4]))
 """
 """Runs first in a worker: the kernel kills it (PR_SET_PDEATHSIG) when the parent ends, whatever it is doing then."""
 
-END_S = 5.0
+START_S = 120.0
+"""Least seconds that a worker has for imports and for constructing envs."""
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that keep a worker to one thread: more would take the cores of the other workers."""
@@ -55,7 +59,7 @@ class WorkerProcess:
         self.channel = Channel(own)
         memory = new_memory(PROGRESS)
         (self.progress,) = shared_arrays(memory, PROGRESS)
-        arguments = [str(os.getpid()), str(other.fileno()), str(memory), json.dumps(sys.path)]
+        arguments = [str(os.getpid()), str(other.fileno()), str(memory), json.dumps([str(entry) for entry in sys.path])]
         try:
             self._process = _started([sys.executable, "-P", "-c", BOOT, *arguments], (other.fileno(), memory), folder)
         except BaseException:
@@ -65,7 +69,7 @@ class WorkerProcess:
             other.close()
             os.close(memory)
         with contextlib.suppress(OSError):  # one that is dead already shows when it is waited for
-            self.channel.send(hello, END_S)
+            self.channel.send(hello, START_S)
 
     @property
     def pid(self) -> int:
@@ -76,20 +80,33 @@ class WorkerProcess:
         """Whether it is dead."""
         return self._process.poll() is not None
 
-    def doing(self) -> tuple[int, int, int] | None:
-        """Env, episode seed and step of the env call that is under way; None if none is."""
-        _, busy, env, seed, step = self.progress.tolist()
-        return (env, seed, step) if busy else None
+    @property
+    def constructs(self) -> bool:
+        """Whether it is constructing an env."""
+        return bool(self.progress[1] == CONSTRUCTS)
+
+    def doing(self) -> tuple[int | None, str]:
+        """Seed of the episode that it is at, if there is one, and what it is doing, in words."""
+        _, kind, env, seed, step = self.progress.tolist()
+        if kind == IDLE:
+            return None, ""
+        if kind == CONSTRUCTS:
+            return None, f" while env {env} was constructed"
+        if seed < 0:
+            return None, " in an env"  # one of a vector form of their own
+        return seed, f" in step {step} of env {env}, episode seed {seed}"
 
     def end(self, patience_s: float = 0.0) -> str:
         """Kills it, with everything that it started, unless it ends by itself; returns how it ended, in words."""
         self.channel.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience_s)
-        ended = self._process.returncode is not None
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+        finally:
+            ended = self._process.returncode is not None
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         return ending(self._process.returncode) if ended else "stopped listening and had to be killed"
 
 
@@ -101,7 +118,7 @@ def ending(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed by {name}" + (" (the system does that when memory runs out)" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (" (perhaps because memory ran out)" if name == "SIGKILL" else "")
 
 
 class _Starter:

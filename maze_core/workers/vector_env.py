@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from maze_core.rl.replay import EpisodeLog
 from maze_core.rl.spaces import any_member, arrays_of, copied, repeat, with_arrays
 from maze_core.rl.vector_env import Step
-from maze_core.workers.pool import LostError, Request, WorkerPool
+from maze_core.workers.pool import Lost, Request, WorkerPool
 from maze_core.workers.shared import layout_of, new_memory, shared_arrays
 
 LOG = logging.getLogger("maze")
 
-MAX_LOGGED_STEPS = 1_000_000
+MAX_LOGGED_STEPS, MAX_LOGGED_BYTES = 1_000_000, 2**28
+"""Most steps, and most memory of their actions, that are remembered for a worker that dies."""
+
+MAX_OVERHEAD = 200
+"""Bytes that an array takes besides its content, and a reward."""
 NUMBERS = itertools.count()
 
 
@@ -53,7 +58,8 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         ends = np.linspace(0, num_envs, min(len(pool), num_envs) + 1).astype(int).tolist()
         self._slices = [slice(first, last) for first, last in itertools.pairwise(ends)]  # of worker 0, 1, ...
         self._generations: list[int | None] = [None] * len(self._slices)
-        self._log = EpisodeLog(num_envs, MAX_LOGGED_STEPS)
+        size = sum(leaf.nbytes + MAX_OVERHEAD for leaf in arrays_of(repeat(any_member(action_space), num_envs)))
+        self._log = EpisodeLog(num_envs, min(MAX_LOGGED_STEPS, MAX_LOGGED_BYTES // size))
         self._live = np.zeros(num_envs, bool)  # in an episode
         self._cut = np.zeros(num_envs, bool)  # whose episode was lost with a worker
         self._buffer = 0
@@ -71,6 +77,7 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         leaves = arrays_of(observation)
         self._layout = layout_of([np.zeros(self.num_envs), flags, flags, *arrays_of(actions), *leaves, *leaves])
         self._memory = new_memory(self._layout)
+        self._close_memory = weakref.finalize(self, os.close, self._memory)
         arrays = shared_arrays(self._memory, self._layout)
         self._rewards, self._terminated, self._truncated = arrays[:3]
         self._actions = arrays[3 : len(arrays) - 2 * len(leaves)]
@@ -128,41 +135,47 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         """
         waiting, answers = dict(requests), dict[int, Any]()
         while waiting:
-            for part in waiting:
-                while self._generations[part] != self._pool.generation(part):
-                    self._hand_over(part, buffer)
+            while new := [part for part in waiting if self._generations[part] != self._pool.generation(part)]:
+                self._hand_over(new, buffer)
             for part, answer in self._pool.ask(waiting).items():
-                if not isinstance(answer, LostError):
+                if not isinstance(answer, Lost):
                     answers[part] = answer
                     del waiting[part]
         return merged([(self._slices[part], answers[part]) for part in sorted(answers)], self.num_envs)
 
-    def _hand_over(self, part: int, buffer: int) -> None:
-        """Lets the process that has a worker's place now make its envs, and repeat their episodes."""
-        rows = self._slices[part]
+    def _hand_over(self, parts: Sequence[int], buffer: int) -> None:
+        """Lets the processes that have these places now make their envs, and repeat the episodes of those before."""
+        opened = self._pool.ask({part: self._opening(self._slices[part]) for part in parts})
+        generations = {part: self._pool.generation(part) for part in parts if not isinstance(opened[part], Lost)}
+        repeating = {part: self._repeating(self._slices[part], buffer) for part in generations}
+        repeated = self._pool.ask({part: request for part, request in repeating.items() if request is not None})
+        for part, generation in generations.items():
+            rows, same = self._slices[part], repeated.get(part, False)
+            if isinstance(same, Lost):
+                continue
+            lost = self._live[rows] & ~np.asarray(same)
+            if lost.any():
+                self._cut[rows] |= lost
+                LOG.warning(
+                    "%d episodes cannot be repeated by the new worker and are cut off: the run is not exact.",
+                    lost.sum(),
+                )
+            self._generations[part] = generation
+
+    def _opening(self, rows: slice) -> Request:
         arguments = (self._number, self._training, rows.start, rows.stop - rows.start, self.num_envs, self._layout)
-        opened = self._pool.ask({part: Request("open", arguments, (self._memory,), constructs=True)})[part]
-        generation = self._pool.generation(part)
-        if isinstance(opened, LostError):
-            return
-        ages, same = self._log.ages[rows], np.zeros(rows.stop - rows.start, bool)
-        if (ages >= 0).any():
-            actions, rewards = self._log.taken(rows)
-            repeated = Request("repeat", (self._number, buffer, ages, self._log.seeds[rows], actions, rewards))
-            same = self._pool.ask({part: repeated})[part]
-            if isinstance(same, LostError):
-                return
-        lost = self._live[rows] & ~same
-        if lost.any():
-            self._cut[rows] |= lost
-            LOG.warning(
-                "%d episodes cannot be repeated by the new worker and are cut off: the run is not exact.", lost.sum()
-            )
-        self._generations[part] = generation
+        return Request("open", arguments, (self._memory,), constructs=True)
+
+    def _repeating(self, rows: slice, buffer: int) -> Request | None:
+        """Asks for the episodes under way in some envs; None if there is none that can be repeated."""
+        ages = self._log.ages[rows]
+        if not (ages >= 0).any():
+            return None
+        return Request("repeat", (self._number, buffer, ages, self._log.seeds[rows], *self._log.taken(rows)))
 
     def close_extras(self, **_: Any) -> None:
         """Closes the envs."""
-        os.close(self._memory)
+        self._close_memory()
         for part, generation in enumerate(self._generations):
             if generation == self._pool.generation(part):
                 self._pool.tell(part, Request("close", (self._number,)))

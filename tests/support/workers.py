@@ -17,7 +17,9 @@ from maze_core.api import RunContext
 FAULTY = Path(__file__).parents[1] / "data" / "faulty"
 """A folder for ``--plugin``; see the docstring of its maze_plugins.py."""
 
-ENV_FIELDS = ("fault", "where", "once", "at", "spare", "sleep_ms", "compute_ms", "drifts")
+ENV_FIELDS = (
+    "fault", "where", "once", "at", "spare", "sleep_ms", "compute_ms", "drifts", "odd_infos", "closed", "constructor_s",
+)  # fmt: skip
 SIZES = {
     "es": {"algorithm.n_rollouts_per_update": 12, "runner.n_epochs": 2},
     "ppo": {"algorithm.n_envs": 8, "algorithm.n_rollout_steps": 16, "algorithm.epoch_length": 1, "runner.n_epochs": 2},
@@ -104,5 +106,6 @@ def no_worker_is_left() -> Iterator[None]:
         time.sleep(0.05)
     assert workers_of(os.getpid()) == []
     gc.collect()  # what an exception that was caught refers to
-    assert _open_memory_and_sockets() == before
+    left = _open_memory_and_sockets()
+    assert left == before, (left, before)
     assert set(Path("/dev/shm").iterdir()) == shared

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.workers import SIZES, faulty, no_worker_is_left, trained, weights_hash  # noqa: F401  # a fixture
 
 from maze_core.api import RunContext
@@ -52,6 +53,23 @@ CASES = [(algorithm, env) for algorithm in SIZES for env in ENVS]
 )  # fmt: skip
 def test_workers_learn_the_same_bits(algorithm: str, env: str, n_workers: int) -> None:
     assert learned(algorithm, env, n_workers) == learned(algorithm, env, 0)
+
+
+def test_large_networks_act_alike_although_the_main_process_has_more_threads() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        large = {"env.name": "Pendulum-v1", "env.kwargs": {"max_episode_steps": 20}, "model.hidden_sizes": [512, 1024]}
+        found = []
+        for n_workers in (0, 1):
+            overrides = {**large, **SIZES["es"], "runner.n_workers": n_workers, "runner.n_epochs": 1}
+            with RunContext(
+                env="gym_env", algorithm="es", overrides=overrides, seed=5, callbacks=[], silent=True
+            ) as run:
+                found.append(run.evaluate(7))
+        assert found[0] == found[1]
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
-from support.workers import faulty, no_worker_is_left, trained, weights_hash  # noqa: F401  # a fixture
+from support.workers import faulty, no_worker_is_left, trained, weights_hash, workers_of  # noqa: F401  # a fixture
 
 from maze_core.errors import EnvFaultError
 from maze_core.workers import vector_env
@@ -57,6 +59,13 @@ def test_a_worker_that_ends_is_replaced_and_the_result_is_the_same(
         assert "in step 3 of env" in told[0]
 
 
+@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize("fault", ["raise", "exit"])
+def test_a_constructor_that_raises_ends_the_run_and_says_so(fault: str, n_workers: int) -> None:
+    with pytest.raises(EnvFaultError, match="in its constructor"):
+        trained("ppo", n_workers=n_workers, fault=fault, where="constructor")
+
+
 @pytest.mark.parametrize("fault", ["raise", "exit", "fill_the_memory"])
 def test_an_env_that_raises_ends_the_run_and_says_where(fault: str, workdir: Path) -> None:
     with pytest.raises(EnvFaultError, match=r"raised .* in step 3 .*\(env [0-7] of 8, episode seed \d+\)") as caught:
@@ -104,6 +113,31 @@ def test_so_is_one_that_is_too_long_to_be_remembered(
     ]
 
 
+def test_failures_that_have_nothing_to_do_with_each_other_do_not_add_up() -> None:
+    with faulty("ppo", 1, max_worker_restarts=1) as context:
+        expected = context.evaluate(1)
+        for _ in range(3):
+            os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
+            assert context.evaluate(1) == expected
+
+
+def test_what_cannot_be_sent_is_told(workdir: Path) -> None:
+    with pytest.raises(EnvFaultError, match=r"cannot be sent from its worker.*runner\.n_workers=0"):
+        trained("ppo", n_workers=1, odd_infos=True)
+
+
+def test_envs_in_workers_are_closed(workdir: Path) -> None:
+    closed = workdir / "closed"
+    closed.mkdir()
+    trained("ppo", n_workers=2, closed=str(closed))
+    assert len(list(closed.iterdir())) >= 8  # one for each env, and those of evaluations
+
+
+def test_a_slow_constructor_is_waited_for() -> None:
+    with faulty("es", 1, constructor_s=1.2, step_timeout=0.5) as context:
+        assert context.evaluate(1)
+
+
 def test_after_an_interrupt_workers_begin_anew(untroubled: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a notebook, where a cell is interrupted and the next one goes on."""
     with faulty("ppo", 2) as context:
@@ -122,6 +156,6 @@ def interrupt(*_: object) -> None:
 
 
 def test_a_worker_that_always_ends_at_the_same_place_ends_the_run(caplog: pytest.LogCaptureFixture) -> None:
-    sentence = r"worker \d ended with exit code 7 in step 3 of env \d, episode seed \d+, as it did 2 times before"
+    sentence = r"worker \d ended with exit code 7 in step 3 of env \d, episode seed \d+, at try 3 \(runner"
     with pytest.raises(WorkerFaultError, match=sentence):
         trained("ppo", n_workers=2, fault="hard_exit", max_worker_restarts=2)

@@ -71,7 +71,7 @@ def test_who_takes_nothing_is_not_waited_for(ends: tuple[Channel, Channel]) -> N
     ("code", "words"),
     [
         (0, "ended with exit code 0"), (3, "ended with exit code 3"), (-signal.SIGSEGV, "was killed by SIGSEGV"),
-        (-signal.SIGKILL, "was killed by SIGKILL (the system does that when memory runs out)"),
+        (-signal.SIGKILL, "was killed by SIGKILL (perhaps because memory ran out)"),
         (-34, "was killed by SIGRTMIN"), (-40, "was killed by signal 40"),
     ],
 )  # fmt: skip

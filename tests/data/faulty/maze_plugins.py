@@ -37,6 +37,15 @@ class FaultyConfig:
     compute_ms: float = 0.0
     """How long a step computes."""
 
+    odd_infos: bool = False
+    """Whether its infos cannot be sent anywhere."""
+
+    closed: str = ""
+    """A folder where each env leaves a file when it is closed."""
+
+    constructor_s: float = 0.0
+    """How long its constructor takes."""
+
     drifts: bool = False
     """Whether it moves by chance that no seed determines."""
 
@@ -80,6 +89,17 @@ FAULTS = {
 }
 
 
+def go_wrong(config, where):
+    if not config.fault or config.where != where or os.getpid() == config.spare:
+        return
+    if config.once:
+        try:
+            Path(config.once).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    FAULTS[config.fault]()
+
+
 def make(config):
     import gymnasium
     import numpy as np
@@ -89,27 +109,26 @@ def make(config):
         action_space = gymnasium.spaces.Discrete(3)
 
         def __init__(self):
-            self.fault("constructor")
+            time.sleep(config.constructor_s)
+            go_wrong(config, "constructor")
 
-        def fault(self, where):
-            if config.fault and config.where == where and os.getpid() != config.spare:
-                if config.once:
-                    try:
-                        Path(config.once).touch(exist_ok=False)
-                    except FileExistsError:
-                        return
-                FAULTS[config.fault]()
+        def close(self):
+            if config.closed:
+                (Path(config.closed) / f"{os.getpid()}-{id(self)}").touch()
 
         def reset(self, *, seed=None, options=None):
             super().reset(seed=seed)
             self.position, self.steps = self.np_random.normal(size=2).astype(np.float32), 0
             self.length = int(self.np_random.integers(8, 17))
-            self.fault("reset")
+            go_wrong(config, "reset")
             return self.position.copy(), {}
+
+        def info(self):
+            return {"odd": lambda: None} if config.odd_infos else {}
 
         def step(self, action):
             if self.steps == config.at:
-                self.fault("step")
+                go_wrong(config, "step")
             time.sleep(config.sleep_ms / 1000)
             end = time.perf_counter() + config.compute_ms / 1000
             while time.perf_counter() < end:
@@ -119,7 +138,13 @@ def make(config):
             if config.drifts:
                 self.position[1] += int.from_bytes(os.urandom(1)) / 256
             self.steps += 1
-            return self.position.copy(), -float(np.abs(self.position).sum()), self.steps == self.length, False, {}
+            return (
+                self.position.copy(),
+                -float(np.abs(self.position).sum()),
+                self.steps == self.length,
+                False,
+                self.info(),
+            )
 
     return Walk()
 
