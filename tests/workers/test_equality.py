@@ -59,7 +59,8 @@ def test_large_networks_act_alike_although_the_main_process_has_more_threads() -
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        large = {"env.name": "Pendulum-v1", "env.kwargs": {"max_episode_steps": 20}, "model.hidden_sizes": [512, 1024]}
+        env = {"env.name": "Pendulum-v1", "env.kwargs": {"max_episode_steps": 20}}
+        large = {**env, "model.hidden_sizes": [512, 1024], "runner.kernel": "autograd"}
         found = []
         for n_workers in (0, 1):
             overrides = {**large, **SIZES["es"], "runner.n_workers": n_workers, "runner.n_epochs": 1}
