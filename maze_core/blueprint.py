@@ -60,7 +60,7 @@ class Blueprint:
         Raises:
             PluginError: If a plugin that was named is not there.
         """
-        os.chdir(self.folder)
+        os.chdir(self.folder)  # of the worker alone: local plugins and relative paths are found from there
         sys.path[:] = self.path
         warnings.simplefilter("ignore")  # they were shown by the process that this one works for
         registry = Registry(load_plugins(self.sources), self.sources)
@@ -73,5 +73,5 @@ class Blueprint:
             )
             if name is not None and own is not None:
                 sys.modules.setdefault(name, own)  # pickles name it so
-        config: TrainingConfig = cloudpickle.loads(self.config)
+        config: TrainingConfig = cloudpickle.loads(self.config)  # from the parent process, never from a file
         return registry, config

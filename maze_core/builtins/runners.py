@@ -77,14 +77,13 @@ class LocalRunner:
             return self.config.n_workers, ""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if cores == 1:
-            return 0, ""
+            return 0, "in this process, because there is one core"
         try:
             step_s = step_time(probe, actors)
         except MazeError:  # training will tell
             return 0, ""
         if step_s < PAYS_FROM_S:
-            quick = isinstance(probe.unwrapped, InProcessVectorEnv)
-            return 0, f"in this process, because a step takes {1000 * step_s:.2g} ms" if quick else ""
+            return 0, f"in this process, because a step takes {1000 * step_s:.2g} ms"
         return cores, f", because a step takes {1000 * step_s:.2g} ms"
 
     def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv | None:

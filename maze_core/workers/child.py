@@ -50,7 +50,8 @@ def main(parent: int, connection: int, memory: int) -> None:
     notes = _Notes()
     LOG.addHandler(notes)
     LOG.propagate = False
-    worker, own, code = _Requests(_announcer(progress), cloudpickle.loads(channel.receive()[0])), os.getpid(), 0
+    blueprint = cloudpickle.loads(channel.receive()[0])  # the socket has no name: only the parent writes to it
+    worker, own, code = _Requests(_announcer(progress), blueprint), os.getpid(), 0
     try:
         while True:
             message, files = channel.receive()
@@ -96,7 +97,7 @@ def _announcer(progress: NDArray[np.int64]) -> Callable[[int, int | None, int], 
 def _answer(worker: _Requests, message: bytes | bytearray, files: Sequence[int], notes: _Notes) -> bytes | None:
     """Whether a request was fulfilled, its result or the error with its traceback, and notes; None if nobody waits."""
     try:
-        name, *arguments = cloudpickle.loads(message)
+        name, *arguments = cloudpickle.loads(message)  # from the parent, as above
         result = getattr(worker, name)(*arguments, *files)
         try:
             return None if name == "close" else pickle.dumps((True, result, notes.taken()))
@@ -108,7 +109,7 @@ def _answer(worker: _Requests, message: bytes | bytearray, files: Sequence[int],
     except (Exception, SystemExit) as error:
         text = traceback.format_exc()
         try:
-            pickle.loads(pickle.dumps(error))
+            pickle.loads(pickle.dumps(error))  # our own bytes: whether the parent could read them
             assert isinstance(error, Exception)
         except Exception:
             error = EnvFaultError(f"{type(error).__name__}: {error}")

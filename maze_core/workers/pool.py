@@ -21,6 +21,9 @@ from maze_core.workers.process import START_S, WorkerProcess
 
 LOG = logging.getLogger("maze")
 
+BUILD = "build"
+"""The first request to a process, with all its imports."""
+
 WORK = ("step", "reset", "run")
 """Requests that get training on; the others only lead there again."""
 
@@ -50,13 +53,11 @@ class Request:
         name: Method of the worker.
         arguments: Its arguments.
         files: Descriptors that follow them.
-        constructs: Whether much is imported or constructed, which may take longer than a step.
     """
 
     name: str
     arguments: tuple[Any, ...] = ()
     files: tuple[int, ...] = ()
-    constructs: bool = False
 
 
 class Lost:
@@ -111,7 +112,7 @@ class WorkerPool:
         except OSError as error:
             raise WorkerFaultError(f"worker {index} cannot be started: {error}") from None
         worker.generation += 1
-        self._send(index, Request("build", constructs=True))
+        self._send(index, Request(BUILD))
 
     def _send(self, index: int, request: Request) -> None:
         worker = self._workers[index]
@@ -119,7 +120,7 @@ class WorkerPool:
         worker.asked, worker.seen, worker.seen_at = request, -1, time.monotonic()
         message = pickled((request.name, *request.arguments))
         with contextlib.suppress(OSError):  # it is dead or hangs, which shows when its answer is waited for
-            worker.process.channel.send(message, self._patience(request), request.files)
+            worker.process.channel.send(message, self._timeout, request.files)
 
     def ask(self, requests: Mapping[int, Request]) -> dict[int, Any]:
         """Sends one request to each of several workers and waits for all answers.
@@ -201,7 +202,7 @@ class WorkerPool:
         for index in requests:
             if self._workers[index].process is None:
                 self._begin(index)
-        while new := {i for i in requests if self._workers[i].asked.name == "build" and i not in lost}:
+        while new := {i for i in requests if self._workers[i].asked.name == BUILD and i not in lost}:
             for index, answer in self._answers(new).items():
                 if isinstance(answer, Lost):
                     lost[index] = answer
@@ -233,10 +234,10 @@ class WorkerPool:
         worker = self._workers[index]
         assert worker.process is not None
         try:
-            message, _ = worker.process.channel.receive(self._patience(worker.asked))
+            message, _ = worker.process.channel.receive(self._timeout)
         except (EOFError, OSError):
             return self._replaced(index, None)
-        fulfilled, answer, notes = pickle.loads(message)
+        fulfilled, answer, notes = pickle.loads(message)  # from our own child, over a socket without a name
         for level, text in notes:
             LOG.log(level, "%s", masked(text))
         if worker.asked.name in WORK:
@@ -253,15 +254,11 @@ class WorkerPool:
         calls, now = int(worker.process.progress[0]), time.monotonic()
         if calls != worker.seen:
             worker.seen, worker.seen_at = calls, now
-        patience = self._patience(worker.asked, worker.process.constructs)
-        if patience is not None and now - worker.seen_at > patience:
-            return f"did nothing for {patience:g} s"
-        return None
-
-    def _patience(self, request: Request, constructs: bool = False) -> float | None:
-        if self._timeout is None or not (constructs or request.constructs):
-            return self._timeout
-        return max(self._timeout, START_S)
+        if self._timeout is None:
+            return None
+        slow = worker.asked.name == BUILD or worker.process.constructs
+        patience = max(self._timeout, START_S) if slow else self._timeout
+        return f"did nothing for {patience:g} s" if now - worker.seen_at > patience else None
 
     def _replaced(self, index: int, reason: str | None) -> Lost:
         """Starts another process in place of one that died or hangs.

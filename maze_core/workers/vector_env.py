@@ -164,7 +164,7 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _opening(self, rows: slice) -> Request:
         arguments = (self._number, self._training, rows.start, rows.stop - rows.start, self.num_envs, self._layout)
-        return Request("open", arguments, (self._memory,), constructs=True)
+        return Request("open", arguments, (self._memory,))
 
     def _repeating(self, rows: slice, buffer: int) -> Request | None:
         """Asks for the episodes under way in some envs; None if there is none that can be repeated."""

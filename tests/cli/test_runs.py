@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from data.hostile import make_base
 from data.hostile.tools import RED, checkpoints, newest, sign
+from support import resume
 from support.cli import Result, run_cli
+from support.resume import flip
 
-from maze_core.api import RunContext
 from maze_core.runs.lock import RunLock
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -32,17 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("ended") / "run"
-    shutil.copytree(base, run)
-    with RunContext.resume(run, silent=True) as context:
-        context.train()
-    return run
-
-
-def flip(file: Path) -> None:
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
+    return resume.ended(base, tmp_path_factory.mktemp("ended") / "run")
 
 
 def place(source: Path, name: str) -> Path:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,19 @@ import torch
 from data.hostile import make_base
 from data.hostile.tools import checkpoints, newest
 from support.cli import Result, run_cli
+from support.resume import defaults_composed_once, ended
 
-from maze_core import api
 from maze_core.api import RunContext
-from maze_core.config import ConfigRequest, configure
-from maze_core.registry import load_registry
 
 CHECKPOINT = ("tensors.safetensors", "state.json", "manifest.json")
 WRAPPER = "wrappers=observation_normalization"
 UPDATES = 3
 
 
-DEFAULTS = ConfigRequest()
-COMPOSED = cache(lambda: configure(load_registry(local_plugins=False), DEFAULTS))
-
-
-@pytest.fixture(autouse=True)
-def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The defaults, of which a resumed run tells how it differs: they take longer than all the rest."""
-    monkeypatch.setattr(
-        api, "configure", lambda registry, request: COMPOSED() if request == DEFAULTS else configure(registry, request)
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _composed_once() -> Iterator[None]:
+    with defaults_composed_once():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +37,7 @@ def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished_run(killed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("finished") / "run"
-    shutil.copytree(killed_run, run)
-    with RunContext.resume(run, silent=True) as context:
-        context.train()
-    return run
+    return ended(killed_run, tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture(scope="module")

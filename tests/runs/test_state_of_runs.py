@@ -119,7 +119,7 @@ def test_a_run_stays_in_its_directory_when_the_working_directory_changes(workdir
     with scripted([1, 2, 3], overrides={"runner.n_epochs": 3, "run_dir": "run"}) as context:
         context.train(n_epochs=1)
         (workdir / "sub").mkdir()
-        os.chdir("sub")
+        os.chdir("sub")  # as a program may that trains: it is what this test is about
         context.train(n_epochs=1)
     assert list((workdir / "sub").iterdir()) == []
     assert CheckpointStore(workdir / "run" / "checkpoints").newest().summary["updates"] == 2

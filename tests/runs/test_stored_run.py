@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from data.hostile import CASES, make_base, place
 from data.hostile.tools import MANIFEST, RED, STATE, TENSORS, checkpoints, newest, sign
+from support import resume
+from support.resume import flip
 
 from maze_core.api import RunContext
 from maze_core.errors import NothingUsableError
@@ -31,11 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ended(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, gone on with to its end."""
-    run = tmp_path_factory.mktemp("ended") / "run"
-    shutil.copytree(base, run)
-    with RunContext.resume(run, silent=True) as context:
-        context.train()
-    return run
+    return resume.ended(base, tmp_path_factory.mktemp("ended") / "run")
 
 
 @pytest.fixture
@@ -46,12 +44,6 @@ def killed(base: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def finished(ended: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ended, tmp_path / "run"))
-
-
-def flip(file: Path) -> None:
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
 
 
 # What it is

@@ -13,11 +13,11 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 TESTS = Path(__file__).parents[1]
 FILE_OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
@@ -201,23 +201,15 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _become(request: dict[str, Any], answers: IO[str]) -> None:
-    """The forked process: executes a command and ends."""
+def become_maze(args: Sequence[str], prepare: Callable[[], None]) -> NoReturn:
+    """Lets a forked process prepare itself, execute ``maze <args>`` and end, without a return to who forked it."""
     code: Any = 1
     try:
-        os.setpgid(0, 0)
-        answers.close()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for descriptor, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(Path(request["output"], name), os.O_WRONLY | os.O_CREAT), descriptor)
-        os.chdir(request["cwd"])
-        for number in request["ignored"]:
-            signal.signal(number, signal.SIG_IGN)
-        if request["fault"]:
-            _expect(Fault(**request["fault"]))
+        prepare()
         from maze_core.cli.main import maze
 
-        maze.main(request["args"], prog_name="maze")
+        maze.main(list(args), prog_name="maze")
+        code = 0
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException:
@@ -225,7 +217,25 @@ def _become(request: dict[str, Any], answers: IO[str]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _become(request: dict[str, Any], answers: IO[str]) -> NoReturn:
+    """The forked process: executes a command and ends."""
+
+    def prepare() -> None:
+        os.setpgid(0, 0)
+        answers.close()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(Path(request["output"], name), os.O_WRONLY | os.O_CREAT), descriptor)
+        os.chdir(request["cwd"])  # of this process alone
+        for number in request["ignored"]:
+            signal.signal(number, signal.SIG_IGN)
+        if request["fault"]:
+            _expect(Fault(**request["fault"]))
+
+    become_maze(request["args"], prepare)
 
 
 def _expect(fault: Fault) -> None:

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from support.forks import become_maze
 
 TESTS = Path(__file__).parents[1]
 
@@ -87,9 +88,9 @@ def _search_path() -> str:
 def _serve() -> None:
     import maze_core.api
     import maze_core.builtins.tensorboard_callback
+    import maze_core.cli.main
     import maze_core.pictures
     import maze_core.runs.stored_run  # noqa: F401
-    from maze_core.cli.main import maze
 
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)
@@ -102,7 +103,7 @@ def _serve() -> None:
             started = time.monotonic()
             child = os.fork()
             if child == 0:
-                _run_child(maze, request, out.fileno(), err.fileno())
+                _run_child(request, out.fileno(), err.fileno())
             _, status, usage = os.wait4(child, 0)
             texts = []
             for file in (out, err):
@@ -145,31 +146,23 @@ def _warm_up(folder: Path) -> None:
         pass
 
 
-def _run_child(maze: Any, request: Mapping[str, Any], out: int, err: int) -> None:
-    """Is the child: never returns."""
-    code = 1
-    try:
+def _run_child(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
+    """Is the child."""
+
+    def prepare() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
-        os.chdir(request["cwd"])
+        os.chdir(request["cwd"])  # of this process alone
         os.environ.update(request["environ"])
         if request["memory"] is not None:
             limit = _virtual_size() + request["memory"]
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
-        maze.main(request["args"], prog_name="maze")
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+
+    become_maze(request["args"], prepare)
 
 
 def _virtual_size() -> int:

@@ -106,6 +106,20 @@ def go_on(directory: Path, plugins: Sequence[str] = (), **overrides: Any) -> Run
         return context.train()
 
 
+def ended(killed: Path, copy: Path) -> Path:
+    """A copy of a run that was killed, gone on with to its end."""
+    shutil.copytree(killed, copy)
+    go_on(copy)
+    return copy
+
+
+def flip(file: Path, share: float = 0.5) -> None:
+    """Flips a bit of the byte that lies at this share of a file."""
+    data = bytearray(file.read_bytes())
+    data[int(share * (len(data) - 1))] ^= 1
+    file.write_bytes(data)
+
+
 def account(directory: Path) -> str:
     """What the last resumed run told of itself."""
     lines = (directory / "log.txt").read_text().splitlines()

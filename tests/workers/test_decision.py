@@ -33,7 +33,9 @@ def test_a_slow_one_in_a_worker_for_each_core(monkeypatch: pytest.MonkeyPatch) -
 def test_on_one_core_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     with faulty("ppo", n_workers=None, sleep_ms=1.0) as context:  # type: ignore[arg-type]
-        assert told(context).startswith("env steps: one env after the other; networks")
+        assert told(context).startswith(
+            "env steps: one env after the other, in this process, because there is one core; networks"
+        )
 
 
 @pytest.mark.workers
