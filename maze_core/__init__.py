@@ -6,6 +6,7 @@ no torch and no Gymnasium; `RunContext` is imported when it is first used.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from maze_core.enums import Activation, BoxDistribution, Schedule
@@ -23,7 +24,9 @@ from maze_core.errors import (
 )
 from maze_core.hookspecs import hookimpl
 from maze_core.protocols import (
+    Acting,
     Callback,
+    DrawsActions,
     EpochReport,
     RunInfo,
     Runner,
@@ -46,20 +49,34 @@ from maze_core.specs import (
 )
 
 if TYPE_CHECKING:
-    from maze_core.api import RunContext
+    from maze_core.api import RolloutResult, RunContext, export, rollout
+    from maze_core.exports.artefact import ExportedPolicy, load_policy
+    from maze_core.runs.trajectories import load_trajectories, save_trajectory
 
 __all__ = [
-    "API_VERSION", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "CriticSpec",
-    "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "MazeError", "ModelSpec", "NonFiniteError",
-    "NothingUsableError", "PluginError", "PolicySpec", "RunContext", "RunInfo", "RunSummary", "Runner",
-    "RunnerConfig", "RunnerSpec", "Schedule", "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError",
-    "Workspace", "WrapperSpec", "did_you_mean", "hookimpl", "require",
+    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "CriticSpec",
+    "DrawsActions", "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "MazeError",
+    "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError", "PolicySpec", "RolloutResult", "RunContext",
+    "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "Schedule", "StorageError", "Trainer",
+    "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "did_you_mean", "export", "hookimpl",
+    "load_policy", "load_trajectories", "require", "rollout", "save_trajectory",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name == "RunContext":
-        from maze_core.api import RunContext
+_LAZY = {
+    "RunContext": "maze_core.api",
+    "RolloutResult": "maze_core.api",
+    "export": "maze_core.api",
+    "rollout": "maze_core.api",
+    "ExportedPolicy": "maze_core.exports.artefact",
+    "load_policy": "maze_core.exports.artefact",
+    "load_trajectories": "maze_core.runs.trajectories",
+    "save_trajectory": "maze_core.runs.trajectories",
+}
+"""Where the heavy part of this interface is."""
 
-        return RunContext
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'maze_core' has no attribute {name!r}")

@@ -11,9 +11,10 @@ from pathlib import Path
 import cloudpickle
 
 from maze_core.errors import UserError
+from maze_core.live import live_plugin
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.registry import Registry
-from maze_core.run_config import TrainingConfig
+from maze_core.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Blueprint:
         folder: Current directory.
         sources: Which plugins are loaded.
         modules: Names under which local plugins are loaded, by file.
-        config: The configuration, pickled: its classes exist only once plugins are loaded.
+        config: The configuration and the plugin of live objects, if there is one, pickled: classes of the
+            configuration exist only once plugins are loaded.
     """
 
     path: list[str]
@@ -35,7 +37,7 @@ class Blueprint:
     config: bytes
 
     @staticmethod
-    def of(registry: Registry, config: TrainingConfig) -> Blueprint:
+    def of(registry: Registry, config: RunConfig) -> Blueprint:
         """Describes a run of this process.
 
         Raises:
@@ -51,10 +53,10 @@ class Blueprint:
             [str(entry) for entry in sys.path], folder,
             replace(registry.sources, environ=dict(registry.sources.environ)),
             {str(file): name for name, file in files.items() if file in local},
-            cloudpickle.dumps(config),
+            _pickled(config, registry),
         )  # fmt: skip
 
-    def load(self) -> tuple[Registry, TrainingConfig]:
+    def load(self) -> tuple[Registry, RunConfig]:
         """Loads plugins and configuration in another process, which becomes like the one that is described.
 
         Raises:
@@ -73,5 +75,18 @@ class Blueprint:
             )
             if name is not None and own is not None:
                 sys.modules.setdefault(name, own)  # pickles name it so
-        config: TrainingConfig = cloudpickle.loads(self.config)  # from the parent process, never from a file
-        return registry, config
+        config: RunConfig
+        config, live = cloudpickle.loads(self.config)  # from the parent process, never from a file
+        return registry if live is None else Registry([*registry.plugins, live], self.sources), config
+
+
+def _pickled(config: RunConfig, registry: Registry) -> bytes:
+    """Configuration and live objects.
+
+    Raises:
+        UserError: If an object cannot be sent.
+    """
+    try:
+        return cloudpickle.dumps((config, live_plugin(registry)))  # type: ignore[no-any-return]
+    except Exception as error:  # whatever an object raises that is pickled
+        raise UserError(f"a live object cannot be sent to workers: {error}. Use runner.n_workers=0.") from error

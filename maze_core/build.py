@@ -16,92 +16,21 @@ from maze_core.config import Configured
 from maze_core.enums import BoxDistribution, OnEnvError
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import PluginError, UserError
-from maze_core.networks import build_networks, warm_start
-from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
+from maze_core.networks import build_networks, take_trained, warm_start
+from maze_core.protocols import Acting, Callback, Runner, Trainer, TrainingJob
 from maze_core.registry import Registry
 from maze_core.rl.actors import Actors
 from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import Policy
-from maze_core.rl.replay import KeepsState, ReplayedVectorEnv, layers, learned_state, load_learned_state
 from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv
-from maze_core.run_config import PerActorConfig, TrainingConfig
-from maze_core.specs import EnvSpec, WrapperSpec, resolve_build
+from maze_core.run_config import PerActorConfig, PolicyConfig, RolloutConfig, RunConfig, TrainingConfig
+from maze_core.specs import EnvSpec, PolicySpec, WrapperSpec, resolve_build
+from maze_core.workspace import EnvWorkspace, RunWorkspace
 
-
-class RunWorkspace:
-    """Envs by size, and the policy's computation; see `maze_core.protocols.Workspace`.
-
-    Args:
-        factory: Makes envs.
-        kernel: Computes the policy.
-        max_replay_steps: Up to how many steps an episode of training can be repeated; None if none ever is.
-    """
-
-    def __init__(self, factory: EnvFactory, kernel: Kernel, max_replay_steps: int | None = None) -> None:
-        self.factory, self.kernel, self._max_replay_steps = factory, kernel, max_replay_steps
-        self.runner: Runner | None = None  # steps envs elsewhere, perhaps
-        self.actors = kernel.policy.actors
-        self._vector_envs: dict[tuple[int, bool], AnyVectorEnv] = {}
-        self._trained_in: list[AnyVectorEnv] = []
-
-    def new_vector_env(self, num_envs: int) -> AnyVectorEnv:
-        """A vector env for training that nobody else gets."""
-        env = self._vector(num_envs, training=True)
-        if self._max_replay_steps is not None and not isinstance(env, KeepsState):
-            env = ReplayedVectorEnv(env, self._max_replay_steps)
-        self._trained_in.append(env)
-        return env
-
-    def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv:
-        """A vector env of this size; the same one each time, but never one for both."""
-        key = (num_envs, training)
-        if key not in self._vector_envs:
-            self._vector_envs[key] = self._vector(num_envs, training)
-        return self._vector_envs[key]
-
-    def learns(self, training: bool) -> bool:
-        """Whether a wrapper learns from all envs together."""
-        return any(spec.shares_state and (training or not spec.training_only) for spec, _ in self.factory.wrappers)
-
-    def _vector(self, num_envs: int, training: bool) -> AnyVectorEnv:
-        inner = None if self.runner is None else self.runner.vector_env(num_envs, training)
-        return self.factory.vector(num_envs, training, inner)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What wrappers learned over all episodes, as arrays and JSON values."""
-        kept = [{"num_envs": n, "training": training, "learned": learned_state(env)}
-                for (n, training), env in self._vector_envs.items()]  # fmt: skip
-        return {
-            "trained_in": [learned_state(env) for env in self._trained_in],
-            "kept": [entry for entry in kept if entry["learned"]],
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned; the same envs for training must have been made."""
-        for env, learned in zip(self._trained_in, state["trained_in"], strict=True):
-            load_learned_state(env, learned)
-        for entry in state["kept"]:
-            load_learned_state(self.vector_env(entry["num_envs"], entry["training"]), entry["learned"])
-
-    def in_process(self) -> list[InProcessVectorEnv]:
-        """The vector envs that step scalar envs in this process."""
-        envs = (*self._vector_envs.values(), *self._trained_in)
-        return [layer for env in envs for layer in layers(env) if isinstance(layer, InProcessVectorEnv)]
-
-    @property
-    def n_not_repeated(self) -> int:
-        """How many episodes under way could not go on when the run did."""
-        return sum(getattr(env, "n_not_repeated", 0) for env in self._trained_in)
-
-    def close(self) -> None:
-        """Closes all envs."""
-        for env in (*self._vector_envs.values(), *self._trained_in):
-            env.close()
-        self._vector_envs.clear()
-        self._trained_in.clear()
+__all__ = ["BuiltRollout", "BuiltRun", "EnvWorkspace", "RunWorkspace", "build_rollout", "build_run", "build_workspace"]
 
 
 @dataclass(frozen=True)
@@ -162,7 +91,7 @@ def build_run(
         MazeError: If something cannot be built; envs that were made are closed.
     """
     config = configured.config
-    assert config.seed is not None
+    assert isinstance(config, TrainingConfig) and config.seed is not None
     factory, notes = env_factory(registry, config), list(configured.notes)
     with contextlib.ExitStack() as failed, contextlib.closing(factory.vector(1)) as probe:
         workspace = _workspace(registry, config, factory, probe)
@@ -185,26 +114,111 @@ def build_run(
         return BuiltRun(workspace, runner, trainer, callbacks, job.streams, threshold, notes)
 
 
-def build_workspace(registry: Registry, config: TrainingConfig) -> RunWorkspace:
+@dataclass(frozen=True)
+class BuiltRollout:
+    """All live objects of a rollout.
+
+    Args:
+        workspace: Envs, and who acts in them.
+        runner: Where episodes execute.
+        streams: Random streams.
+        notes: What was chosen, in lines for the user.
+    """
+
+    workspace: EnvWorkspace
+    runner: Runner
+    streams: Streams
+    notes: list[str]
+
+    def close(self) -> None:
+        """Gives back everything that was started."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.runner.close)
+            stack.callback(self.workspace.close)
+
+
+def build_rollout(
+    registry: Registry, configured: Configured, weights: Mapping[str, torch.Tensor] | None = None, source: str = ""
+) -> BuiltRollout:
+    """Builds everything that a rollout needs.
+
+    Args:
+        registry: All specs.
+        configured: A complete, valid configuration of a rollout; its seed is set.
+        weights: Those of a trained policy; None leaves its first random ones.
+        source: Where they come from, for messages.
+
+    Raises:
+        NothingUsableError: If the weights are those of another network.
+        MazeError: If something cannot be built; envs that were made are closed.
+    """
+    config = configured.config
+    assert isinstance(config, RolloutConfig) and config.seed is not None
+    factory = env_factory(registry, config)
+    with contextlib.ExitStack() as failed, contextlib.closing(factory.vector(1, training=False)) as probe:
+        workspace = _rollout_workspace(registry, config, factory, probe)
+        failed.callback(workspace.close)
+        if weights is not None and isinstance(workspace, RunWorkspace):
+            take_trained(workspace.kernel.policy, weights, source, workspace.kernel.critic)
+        runner: Runner = _build(registry, config.runner)(config.runner)
+        failed.callback(runner.close)
+        where = runner.start(workspace, partial(Blueprint.of, registry, config), probe)
+        workspace.runner = runner
+        notes = [*configured.notes, _rollout_note(probe, configured.choices["policy"], workspace, where)]
+        failed.pop_all()
+        return BuiltRollout(workspace, runner, Streams(config.seed), notes)
+
+
+def build_workspace(registry: Registry, config: RunConfig) -> EnvWorkspace:
     """Builds envs and policy only, for work in another process.
 
     Raises:
         MazeError: If something cannot be built.
     """
     factory = env_factory(registry, config)
-    with contextlib.closing(factory.vector(1)) as probe:
+    with contextlib.closing(factory.vector(1, training=isinstance(config, TrainingConfig))) as probe:
+        if isinstance(config, RolloutConfig):
+            return _rollout_workspace(registry, config, factory, probe)
         return _workspace(registry, config, factory, probe)
 
 
+def _rollout_workspace(
+    registry: Registry, config: RolloutConfig, factory: EnvFactory, probe: AnyVectorEnv
+) -> EnvWorkspace:
+    spec = registry.of_config(type(config.policy))
+    assert isinstance(spec, PolicySpec)
+    build = resolve_build(spec.build)
+    if not spec.networks:
+        actors = Actors(probe.single_observation_space, probe.single_action_space)
+        return EnvWorkspace(factory, actors, _acting(build(config.policy, actors), spec))
+    if config.model is None:
+        raise UserError(f"policy={spec.name} acts with the networks of a run. Name it: --run RUN_DIR")
+    kernel = _kernel(registry, config, probe)
+    return RunWorkspace(factory, kernel, acting=_acting(build(config.policy, kernel), spec))
+
+
+def _acting(policy: Any, spec: PolicySpec) -> Acting:
+    if not callable(getattr(policy, "act", None)):
+        raise PluginError(
+            f"policy {spec.name!r} cannot act: {type(policy).__name__} has no method act; "
+            "maze_core.Acting says what it returns."
+        )
+    return policy  # type: ignore[no-any-return]
+
+
 def _workspace(registry: Registry, config: TrainingConfig, factory: EnvFactory, probe: AnyVectorEnv) -> RunWorkspace:
+    return RunWorkspace(factory, _kernel(registry, config, probe), config.runner.checkpoint.max_replay_steps)
+
+
+def _kernel(registry: Registry, config: RunConfig, probe: AnyVectorEnv) -> Kernel:
+    """The networks of a run and what computes them."""
     device = torch_device(config.runner.device)
     box_distribution = getattr(config.algorithm, "box_distribution", BoxDistribution.gaussian)
     separate_agents = isinstance(config.model, PerActorConfig) and config.model.separate_agents
     actors = Actors(probe.single_observation_space, probe.single_action_space, box_distribution, separate_agents)
     normalization = build_normalization(registry, config, actors)
     policy, critic = build_networks(registry, config, actors, device, normalization)
-    kernel = make_kernel(policy, device, critic, config.runner.kernel)
-    return RunWorkspace(factory, kernel, config.runner.checkpoint.max_replay_steps)
+    return make_kernel(policy, device, critic, config.runner.kernel)
 
 
 def _build(registry: Registry, config: Any) -> Any:
@@ -224,8 +238,8 @@ def _trainer(registry: Registry, config: TrainingConfig, job: TrainingJob) -> Tr
     return trainer
 
 
-def env_factory(registry: Registry, config: TrainingConfig) -> EnvFactory:
-    """The factory of the configured env and wrappers."""
+def env_factory(registry: Registry, config: RunConfig) -> EnvFactory:
+    """The factory of the configured env and wrappers; a rollout's own limit comes last."""
     spec = registry.of_config(type(config.env))
     assert isinstance(spec, EnvSpec)
     wrappers = []
@@ -234,6 +248,10 @@ def env_factory(registry: Registry, config: TrainingConfig) -> EnvFactory:
         assert isinstance(wrapper_spec, WrapperSpec)
         if not wrapper_spec.in_policy:
             wrappers.append((wrapper_spec, wrapper))
+    if isinstance(config, RolloutConfig) and config.max_env_steps is not None:
+        limit = registry.get("wrapper", "time_limit")
+        assert isinstance(limit, WrapperSpec)
+        wrappers.append((limit, limit.config(max_env_steps=config.max_env_steps)))
     repeats = config.runner.on_env_error is OnEnvError.restart
     return EnvFactory(spec, config.env, wrappers, repeats)
 
@@ -254,7 +272,9 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def build_normalization(registry: Registry, config: TrainingConfig, actors: Actors) -> ObservationNormalization | None:
+def build_normalization(
+    registry: Registry, config: RunConfig | PolicyConfig, actors: Actors
+) -> ObservationNormalization | None:
     """Builds the wrapper that acts inside the policy, if one is chosen.
 
     Raises:
@@ -290,11 +310,19 @@ def _threshold(stop_at_reward: float | None, env: AnyVectorEnv) -> float | None:
 
 
 def _execution_note(env: AnyVectorEnv, kernel: Kernel, where: str) -> str:
-    form = "one env after the other" if isinstance(env.unwrapped, InProcessVectorEnv) else "its own vector form"
-    form += f", {where}" if where else ""
     critic = "" if kernel.critic is None else f" and {_n_parameters(kernel.critic)} of the critic"
     count = f"{kernel.policy.n_parameters} parameters{' of the policy' if critic else ''}{critic}"
-    return f"env steps: {form}; networks: {kernel.name} kernel, {count}"
+    return f"{_form(env, where)}; networks: {kernel.name} kernel, {count}"
+
+
+def _rollout_note(env: AnyVectorEnv, policy: str, workspace: EnvWorkspace, where: str) -> str:
+    kernel = f", {workspace.kernel.name} kernel" if isinstance(workspace, RunWorkspace) else ""
+    return f"{_form(env, where)}; policy: {policy}{kernel}"
+
+
+def _form(env: AnyVectorEnv, where: str) -> str:
+    form = "one env after the other" if isinstance(env.unwrapped, InProcessVectorEnv) else "its own vector form"
+    return f"env steps: {form}{f', {where}' if where else ''}"
 
 
 def _n_parameters(module: nn.Module) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,8 +18,16 @@ from rich.table import Table
 from maze_core.field_docs import FieldDoc, as_text
 from maze_core.protocols import EpochReport, RunSummary
 
+if TYPE_CHECKING:
+    from maze_core.stats import StageStatistics
+
 COLUMN, VALUE_WIDTH, STEP_WIDTH = 22, 20, 5
 PATH_WIDTH = 4 * COLUMN
+
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
+"""Another screen, where no cursor is seen and long lines are cut; and back."""
+
+HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[2K", "\x1b[J"
 
 
 def statistics_table(report: EpochReport) -> str:
@@ -25,18 +36,27 @@ def statistics_table(report: EpochReport) -> str:
     The path has four columns: stage, event group, event, statistic; for a histogram the fourth
     names sub-step and action. Parts that would touch the next column end in ``..``.
     """
+    return _table(f"Iteration {report.epoch}", report.epoch + 1, report.stages)
+
+
+def rollout_table(statistics: StageStatistics) -> str:
+    """The statistics of a rollout, in the same form."""
+    return _table("Rollout", 0, [statistics])
+
+
+def _table(title: str, step: int, stages: Sequence[StageStatistics]) -> str:
     lines = [
-        f"{'*' * 10} Iteration {report.epoch} {'*' * 10}",
+        f"{'*' * 10} {title} {'*' * 10}",
         f"{'step':>{STEP_WIDTH}}|{'path':<{PATH_WIDTH}}|{'value':>{VALUE_WIDTH}}",
         f"{'=' * STEP_WIDTH}|{'=' * PATH_WIDTH}|{'=' * VALUE_WIDTH}",
     ]
-    for stage in report.stages:
+    for stage in stages:
         rows = [(path, f"[len:{len(h.values)}, μ:{h.mean:.1f}]") for path, h in stage.histograms.items()]
         rows += [(path, f"{value:.3f}") for path, value in stage.values.items()]
         for path, value in rows:
             parts = [stage.stage, *path.split("/", 2)]
             cells = "".join(f"{_cut(part, COLUMN - 1):<{COLUMN}}" for part in parts)
-            lines.append(f"{report.epoch + 1:>{STEP_WIDTH}}|{cells}|{_cut(value, VALUE_WIDTH):>{VALUE_WIDTH}}")
+            lines.append(f"{step:>{STEP_WIDTH}}|{cells}|{_cut(value, VALUE_WIDTH):>{VALUE_WIDTH}}")
     return "\n".join(lines)
 
 
@@ -98,6 +118,23 @@ def summary_lines(summary: RunSummary, next_command: str, resume_command: str = 
     return lines
 
 
+def rollout_lines(directory: Path | None, trajectories: bool, animations: Sequence[Path]) -> list[str]:
+    """Where the results of a rollout are.
+
+    Args:
+        directory: Of the results; None if nothing was written.
+        trajectories: Whether steps were saved.
+        animations: Files that show episodes.
+    """
+    if directory is None:
+        return []
+    lines = [f"Results: {shlex.quote(str(directory))}  (a row for each episode: episodes.csv, episodes.jsonl)"]
+    if trajectories:
+        shown = str(directory / "trajectories")
+        lines.append(f"Steps:   maze_core.load_trajectories({shown!r})")
+    return lines + [f"Shown:   {shlex.quote(str(path))}" for path in animations]
+
+
 class Output:
     """Writes to the terminal, and the same as plain text to a log file.
 
@@ -115,6 +152,44 @@ class Output:
     def live(self) -> bool:
         """True if a person looks at it: colours and a progress line make sense."""
         return self._terminal and self._rich.is_terminal
+
+    @property
+    def can_draw(self) -> bool:
+        """True if a person looks at it on a terminal that can move its cursor."""
+        return self.live and not self._rich.is_dumb_terminal
+
+    @property
+    def in_color(self) -> bool:
+        """False if the person asked for no colours (``NO_COLOR``)."""
+        return not self._rich.no_color
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the terminal now."""
+        return self._rich.size.width, self._rich.size.height
+
+    @contextlib.contextmanager
+    def screen(self) -> Iterator[Callable[[Sequence[str]], None]]:
+        """Gives the terminal to pictures that replace each other; afterwards it is as it was, whatever happens.
+
+        Yields:
+            Draws a picture, given as lines that may have colour codes.
+        """
+        self.end_progress()
+        try:
+            self._write(ENTER_SCREEN)
+            yield lambda lines: self._write(HOME + "\n".join(CLEAR_LINE + line for line in lines) + CLEAR_BELOW)
+        finally:
+            self._write(LEAVE_SCREEN)
+
+    def picture(self, lines: Sequence[str]) -> None:
+        """Writes a picture, given as lines that may have colour codes, where the cursor is."""
+        self._write("\n".join(lines) + "\n")
+
+    def _write(self, text: str) -> None:
+        """As it is, control characters too."""
+        self._rich.file.write(text)
+        self._rich.file.flush()
 
     def open_log(self, log: Callable[[str], None]) -> None:
         """From now on everything is also told to `log`, as lines of plain text."""

@@ -52,3 +52,21 @@ class OnCheckpointError(Enum):
 
     stop = "stop"
     warn = "warn"
+
+
+class RenderForm(Enum):
+    """How episodes are shown: GIF, which everything shows, WebP with all colours, MP4, which needs ffmpeg; or played
+    in the terminal.
+    """
+
+    gif = "gif"
+    webp = "webp"
+    mp4 = "mp4"
+    terminal = "terminal"
+
+
+class ExportForm(Enum):
+    """What a policy is written as: one file that Maze loads, or an ONNX model for each actor."""
+
+    maze = "maze"
+    onnx = "onnx"

@@ -56,10 +56,10 @@ class EnvFactory:
             EnvFaultError: If its constructor or that of a wrapper raises.
             UserError: If a Gymnasium wrapper would count the sub-steps of a structured env.
         """
-        return self._scalar(self._wrappers(training))
+        return self._scalar(self._wrappers(training), self.spec.build)
 
-    def _scalar(self, wrappers: list[tuple[WrapperSpec, Any]]) -> gymnasium.Env[Any, Any]:
-        env = self._guarded(self.spec, self.spec.build, self.config)
+    def _scalar(self, wrappers: list[tuple[WrapperSpec, Any]], build: Build) -> gymnasium.Env[Any, Any]:
+        env = self._guarded(self.spec, build, self.config)
         for spec, config in wrappers:
             env = self._guarded(spec, spec.build, env, config)
         refuse_counting_wrappers(env, self.spec.name)
@@ -109,10 +109,27 @@ class EnvFactory:
             env = self._guarded(self.spec, self.spec.build_vector, self.config, num_envs)
             if env is not None:
                 return env if self.announce is None else AnnouncedVectorEnv(env, self.announce)
+        return self._one_by_one(wrappers, self.spec.build, num_envs, first, total)
+
+    def rendering(self, num_envs: int) -> AnyVectorEnv:
+        """Builds copies for evaluation whose `unwrapped.envs` can be rendered; they are stepped one after the other.
+
+        Observations, rewards and ends of episodes are those of `vector`, bit for bit.
+
+        Args:
+            num_envs: How many, B.
+        """
+        build = self.spec.build_rendering or self.spec.build
+        return self.vector(num_envs, False, self._one_by_one(self._wrappers(False), build, num_envs))
+
+    def _one_by_one(
+        self, wrappers: list[tuple[WrapperSpec, Any]], build: Build, num_envs: int,
+        first: int = 0, total: int | None = None,
+    ) -> InProcessVectorEnv:  # fmt: skip
         n_scalar = _n_scalar(wrappers)
         _refuse_separate_states(wrappers, n_scalar)
         return InProcessVectorEnv(
-            lambda: self._scalar(wrappers[:n_scalar]), num_envs, self._repeats, self.announce, first, total
+            lambda: self._scalar(wrappers[:n_scalar], build), num_envs, self._repeats, self.announce, first, total
         )
 
 

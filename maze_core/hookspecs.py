@@ -70,7 +70,7 @@ def maze_runners() -> Iterable[RunnerSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def maze_policies() -> Iterable[PolicySpec]:  # type: ignore[empty-body]
-    """Policies that are not trained: random ones and heuristics."""
+    """Who acts in a rollout, selected by ``policy=``: random ones, heuristics, what was trained."""
 
 
 @hookspec

@@ -14,15 +14,15 @@ from maze_core.registry import Registry
 from maze_core.rl.actors import Actors
 from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.normalization import ObservationNormalization
-from maze_core.rl.policy import Policy, take_weights
+from maze_core.rl.policy import CRITIC_PREFIX, Policy, take_weights
 from maze_core.rl.streams import Streams
-from maze_core.run_config import PerActorConfig, TrainingConfig
+from maze_core.run_config import PerActorConfig, RunConfig
 from maze_core.specs import CriticSpec, ModelSpec, TrainerSpec, resolve_build
 
 
 def build_networks(
     registry: Registry,
-    config: TrainingConfig,
+    config: RunConfig,
     actors: Actors,
     device: torch.device,
     normalization: ObservationNormalization | None,
@@ -178,22 +178,46 @@ def warm_start(policy: Policy, weights: Mapping[str, torch.Tensor], source: str,
             f"input_dir={source} brings statistics of observations, and wrappers.observation_normalization.file "
             "gives others. Leave out one of the two."
         )
-    brings = any(name.startswith("normalization.") for name in weights)
-    if brings != (normalization is not None):
-        has, do = ("has", "Add") if brings else ("has no", "Leave out")
-        raise NothingUsableError(
-            f"input_dir={source}: its policy {has} normalised observations. {do} wrappers=observation_normalization."
-        )
-    taken, missing = take_weights(policy, weights, critic)
-    if any(name.startswith(("models.", "normalization.")) for name in missing):
-        raise NothingUsableError(
-            f"input_dir={source} holds the weights of another network: it has {_shapes(weights)}; "
-            f"needed: {_shapes(policy.state_dict())}. Choose the env and model of that run."
-        )
+    taken, missing = _taken(policy, weights, f"input_dir={source}", critic)
     unused = [name for name in weights if name not in taken]
     rest = f"; new: {', '.join(missing)}" if missing else ""
     rest += f"; not used: {', '.join(unused)}" if unused else ""
     return f"input_dir={source}: took over {'all ' if not missing else ''}{len(taken)} weight tensors{rest}."
+
+
+def take_trained(policy: Policy, weights: Mapping[str, torch.Tensor], source: str, critic: Critic | None) -> None:
+    """Takes over the weights of a trained policy, and of its critic as far as they fit.
+
+    Raises:
+        NothingUsableError: If they are those of another network.
+    """
+    _, missing = _taken(policy, weights, source, critic)
+    lacking = [name for name in missing if not name.startswith(CRITIC_PREFIX)]
+    if lacking:
+        raise NothingUsableError(f"{source} has no weights {lacking[0]!r}. Choose the algorithm of that run.")
+
+
+def _taken(
+    policy: Policy, weights: Mapping[str, torch.Tensor], source: str, critic: Critic | None
+) -> tuple[list[str], list[str]]:
+    """Takes over weights; returns the names of those that were taken over, and of those that were not there.
+
+    Raises:
+        NothingUsableError: If networks or statistics are those of another policy.
+    """
+    brings = any(name.startswith("normalization.") for name in weights)
+    if brings != (policy.normalization is not None):
+        has, do = ("has", "Add") if brings else ("has no", "Leave out")
+        raise NothingUsableError(
+            f"{source}: its policy {has} normalised observations. {do} wrappers=observation_normalization."
+        )
+    taken, missing = take_weights(policy, weights, critic)
+    if any(name.startswith(("models.", "normalization.")) for name in missing):
+        raise NothingUsableError(
+            f"{source} holds the weights of another network: it has {_shapes(weights)}; "
+            f"needed: {_shapes(policy.state_dict())}. Choose the env and model of that run."
+        )
+    return taken, missing
 
 
 def _shapes(weights: Mapping[str, torch.Tensor]) -> str:

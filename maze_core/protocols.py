@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
     from maze_core.blueprint import Blueprint
-    from maze_core.rl.actors import Actors
+    from maze_core.rl.actors import Actors, Turn
     from maze_core.rl.episodes import EpisodeBatch
     from maze_core.rl.kernels import Kernel
     from maze_core.rl.policy import Policy
@@ -18,11 +21,35 @@ if TYPE_CHECKING:
     from maze_core.stats import StageStatistics
 
 
-class Workspace(Protocol):
-    """What a piece of work needs where it executes: envs and the policy's computation."""
+class Acting(Protocol):
+    """Who decides: a policy as far as evaluations and rollouts need it, trained or not."""
 
-    kernel: Kernel
+    def act(self, turn: Turn) -> Any:
+        """The actions of one actor, members of its action space with leaves [len(turn.rows), ...]; masks hold."""
+        ...
+
+
+@runtime_checkable
+class DrawsActions(Protocol):
+    """The optional protocol of a policy whose actions are drawn: all its randomness comes from what it is given."""
+
+    def begin(self, generator: np.random.Generator) -> None:
+        """New episodes begin, with this randomness."""
+        ...
+
+
+class Workspace(Protocol):
+    """What a piece of work needs where it executes: envs and who decides in them.
+
+    Attributes:
+        actors: The actors of the env.
+        acting: Who decides in evaluations and rollouts.
+        kernel: The policy's computation; only where there are networks.
+    """
+
     actors: Actors
+    acting: Acting
+    kernel: Kernel
 
     def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv:
         """A vector env of this size, wrapped as configured; kept and reused by the next caller.
@@ -39,6 +66,10 @@ class Workspace(Protocol):
         Args:
             training: Of training's envs.
         """
+        ...
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the weights and statistics that decisions depend on, on the CPU; empty where nothing is trained."""
         ...
 
 

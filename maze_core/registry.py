@@ -26,6 +26,10 @@ LIST_GROUPS = ("wrappers", "callbacks")
 """Groups of which any number of options can be chosen, in order."""
 
 
+LIVE = "live_"
+"""How the names of live objects begin: what a Python program gave to a run that it started."""
+
+
 def kind_of(path: str) -> str | None:
     """The kind of component that stands at a path of a configuration, such as ``critic.model``; None for none."""
     group, *rest = path.split(".")
@@ -117,6 +121,8 @@ class Registry:
         return unknown_name(kind, name, self.names(kind) if known is None else known, self._reason(kind, name))
 
     def _reason(self, kind: str, name: str) -> str:
+        if name.startswith(LIVE):
+            return f"It stands for an object that a Python program gives: {needs_live([name])}"
         for plugin in self.plugins:
             if plugin.error and name in (plugin.name, plugin.name.replace("-", "_")):
                 return (
@@ -146,6 +152,13 @@ class Registry:
             if plugin.name == name:
                 return plugin
         raise PluginError(unknown_name("plugin", name, [plugin.name for plugin in self.plugins]))
+
+
+def needs_live(names: Iterable[str]) -> str:
+    """How to go on with a run that was given live objects of these names."""
+    groups = {kind: group for group, kind in GROUPS.items()}
+    needed = dict.fromkeys(groups.get(name.removeprefix(LIVE).split("_")[0], "") for name in names)
+    return f"RunContext.resume(run_dir{''.join(f', {group}=...' for group in needed if group)})"
 
 
 def load_registry(

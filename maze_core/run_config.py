@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from maze_core.enums import KernelChoice, OnCheckpointError, OnEnvError
+from maze_core.enums import BoxDistribution, KernelChoice, OnCheckpointError, OnEnvError, RenderForm
 from maze_core.errors import require
 
 
@@ -152,6 +152,9 @@ class PerActorConfig:
 class TrainingConfig:
     """Root of a training run's configuration. Each group holds the config of the chosen option."""
 
+    config_name: ClassVar[str] = "conf_train"
+    optional_groups: ClassVar[tuple[str, ...]] = ()
+
     env: Any = None
     """The environment."""
 
@@ -188,3 +191,110 @@ class TrainingConfig:
         )
         require(self, "run_dir", self.run_dir is None or bool(self.run_dir.strip()), "null or a path")
         require(self, "input_dir", self.input_dir is None or bool(self.input_dir.strip()), "null or a path")
+
+
+@dataclass(kw_only=True)
+class RolloutConfig:
+    """Root of a rollout's configuration: a policy acts in envs, and nothing is learned."""
+
+    config_name: ClassVar[str] = "conf_rollout"
+    optional_groups: ClassVar[tuple[str, ...]] = ("model", "critic", "algorithm")
+
+    env: Any = None
+    """The environment; that of the run, if one is named."""
+
+    wrappers: dict[str, Any] = field(default_factory=dict)
+    """Env wrappers, the first innermost; those of the run, if one is named."""
+
+    policy: Any = None
+    """Who acts; if a run is named, the policy that it trained."""
+
+    model: Any = None
+    """The network of a trained policy; that of the run."""
+
+    critic: Any = None
+    """As in training, where a trained policy's network puts out values too; that of the run."""
+
+    algorithm: Any = None
+    """What a policy was trained with says how its actions are drawn; that of the run."""
+
+    runner: Any = None
+    """Where episodes execute."""
+
+    seed: int | None = None
+    """Root seed of all randomness, 0 to 2147483647; null draws one and records it."""
+
+    run_dir: str | None = None
+    """Directory of the results; null makes one below outputs/."""
+
+    input_dir: str | None = None
+    """Directory of the run whose env, wrappers and best policy are used; also written as --run."""
+
+    n_episodes: int | None = None
+    """How many episodes; null runs one for each of episode_seeds, or else 10."""
+
+    episode_seeds: list[int] | None = None
+    """Seeds of the episodes, 0 to 2147483647 each; null takes them from the root seed."""
+
+    max_env_steps: int | None = None
+    """Env steps after which an episode is truncated; null leaves that to the env."""
+
+    trajectories: bool = False
+    """Whether every step of every episode is saved, as files in trajectories/."""
+
+    render: RenderForm | None = None
+    """In which form episodes are shown: gif, webp or mp4 makes files in animations/, terminal plays them."""
+
+    n_rendered: int = 1
+    """How many episodes are shown, from the first on."""
+
+    def __post_init__(self) -> None:
+        require(
+            self, "seed", self.seed is None or 0 <= self.seed < 2**31, "null or a whole number from 0 to 2147483647"
+        )
+        require(self, "run_dir", self.run_dir is None or bool(self.run_dir.strip()), "null or a path")
+        require(self, "input_dir", self.input_dir is None or bool(self.input_dir.strip()), "null or a path")
+        seeds = self.episode_seeds
+        require(
+            self,
+            "episode_seeds",
+            seeds is None or (bool(seeds) and all(0 <= seed < 2**31 for seed in seeds)),
+            "null or a list of whole numbers from 0 to 2147483647",
+        )
+        require(
+            self,
+            "n_episodes",
+            self.n_episodes is None or (self.n_episodes >= 1 and (seeds is None or self.n_episodes == len(seeds))),
+            "null or a whole number >= 1, and as many as episode_seeds if they are given",
+        )
+        require(
+            self, "max_env_steps", self.max_env_steps is None or self.max_env_steps >= 1, "null or a whole number >= 1"
+        )
+        require(self, "n_rendered", self.n_rendered >= 1, "a whole number >= 1")
+
+
+@dataclass(kw_only=True)
+class PolicyConfig:
+    """Root of what an exported policy says about its networks."""
+
+    config_name: ClassVar[str] = ""
+    optional_groups: ClassVar[tuple[str, ...]] = ()
+
+    wrappers: dict[str, Any] = field(default_factory=dict)
+    """The normalisation of observations inside the policy, if it has one."""
+
+    model: Any = None
+    """The network."""
+
+    box_distribution: BoxDistribution = BoxDistribution.gaussian
+    """What the outputs of the network mean where actions are a Box."""
+
+    has_deviations: bool = False
+    """Whether standard deviations of actions are among the weights."""
+
+    has_value: bool = False
+    """Whether the network puts out a value too."""
+
+
+RunConfig = TrainingConfig | RolloutConfig
+"""Root of the configuration of something that runs."""

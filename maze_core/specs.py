@@ -57,12 +57,15 @@ class EnvSpec(Spec):
         resolve: ``(config) -> list[str]``, called once before a run is recorded. It may replace
             values that stand for others, raises `UserError` for an env that cannot exist, and
             returns a line for each thing that the user should know.
+        build_rendering: ``(config) -> gymnasium.Env``, the same env made so that ``render()`` returns
+            an image [H, W, 3] uint8 or text; None where `build` makes such a one.
     """
 
     kind = "env"
     group = "env"
     build_vector: Build | None = None
     resolve: Build | None = None
+    build_rendering: Build | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +155,17 @@ class RunnerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySpec(Spec):
-    """A policy that is not trained, such as a heuristic: ``build(config, actors) -> Policy``."""
+    """Who acts in a rollout, such as a heuristic: ``build(config, actors) -> maze_core.Acting``.
+
+    One that draws its actions offers `maze_core.DrawsActions` too.
+
+    Args:
+        networks: True if it acts with the networks of a run; `build` is then ``(config, kernel) -> Acting``.
+    """
 
     kind = "policy"
     group = "policy"
+    networks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,24 @@ class NoCriticConfig:
 
 
 @dataclass(kw_only=True)
+class RandomConfig:
+    """Valid actions with equal probability; masks are honoured."""
+
+
+@dataclass(kw_only=True)
+class MaskedRandomConfig:
+    """Valid actions with equal probability, in an env that says by a mask which are valid."""
+
+
+@dataclass(kw_only=True)
+class TrainedConfig:
+    """The policy that a run trained, with its best weights."""
+
+    deterministic: bool = True
+    """Whether it takes its most probable actions; else they are drawn as in training."""
+
+
+@dataclass(kw_only=True)
 class RewardScalingConfig:
     """Multiplies every reward that is learned from; evaluations show the env's own."""
 

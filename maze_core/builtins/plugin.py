@@ -9,6 +9,7 @@ from maze_core.builtins.config import (
     ConsoleConfig,
     JsonlConfig,
     LocalRunnerConfig,
+    MaskedRandomConfig,
     MaskFromInfoConfig,
     MonitoringConfig,
     NoCriticConfig,
@@ -16,6 +17,7 @@ from maze_core.builtins.config import (
     ObservationStackingConfig,
     PerSubStepCriticConfig,
     PixelPreparationConfig,
+    RandomConfig,
     RenderObservationConfig,
     ReturnNormalizationConfig,
     RewardClippingConfig,
@@ -24,10 +26,11 @@ from maze_core.builtins.config import (
     SharedEmbeddingCriticConfig,
     TensorBoardConfig,
     TimeLimitConfig,
+    TrainedConfig,
 )
 from maze_core.hookspecs import hookimpl
 from maze_core.run_config import PerActorConfig
-from maze_core.specs import CallbackSpec, CriticSpec, ModelSpec, RunnerSpec, WrapperSpec
+from maze_core.specs import CallbackSpec, CriticSpec, ModelSpec, PolicySpec, RunnerSpec, WrapperSpec
 
 WRAPPERS = "maze_core.builtins.wrappers"
 
@@ -170,6 +173,30 @@ def maze_critics() -> Iterator[CriticSpec]:
         summary="No values: advantages are whole returns.",
         config=NoCriticConfig,
         build="maze_core.builtins.critics:none",
+    )
+
+
+@hookimpl
+def maze_policies() -> Iterator[PolicySpec]:
+    """Who acts in a rollout."""
+    yield PolicySpec(
+        name="random",
+        summary="Valid actions with equal probability; masks are honoured.",
+        config=RandomConfig,
+        build="maze_core.builtins.policies:random",
+    )
+    yield PolicySpec(
+        name="masked_random",
+        summary="The same, and an error where the env has no masks.",
+        config=MaskedRandomConfig,
+        build="maze_core.builtins.policies:masked_random",
+    )
+    yield PolicySpec(
+        name="trained",
+        summary="The policy that a run trained, with its best weights.",
+        config=TrainedConfig,
+        build="maze_core.builtins.policies:trained",
+        networks=True,
     )
 
 

@@ -14,7 +14,7 @@ from maze_core.blueprint import Blueprint
 from maze_core.errors import MazeError
 from maze_core.protocols import Workspace
 from maze_core.rl.actors import Actors
-from maze_core.rl.policy import RandomPolicy, weights_of
+from maze_core.rl.policy import RandomPolicy
 from maze_core.rl.replay import layers
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, reset_envs
 from maze_core.run_config import RunnerConfig
@@ -102,7 +102,7 @@ class LocalRunner:
         if self._pool is None or self._tasks_here[training]:
             with limited_threads(True):  # as in workers: bits of large products depend on it
                 return [function(self._workspace, task) for task in tasks]
-        return self._pool.map(function, tasks, as_arrays(weights_of(self._workspace.kernel.policy, None)))
+        return self._pool.map(function, tasks, as_arrays(self._workspace.weights()))
 
     def close(self) -> None:
         """Ends the workers."""

@@ -19,6 +19,8 @@ from maze_core.errors import MazeError, StorageError, did_you_mean, masked
 
 COMMANDS = {
     "train": "Train a policy.",
+    "rollout": "Run a policy in episodes: a trained one, a heuristic, or random actions.",
+    "export": "Write a trained policy for use elsewhere.",
     "resume": "Go on with a run that was stopped or killed.",
     "runs": "List runs: which are running, finished, killed or damaged.",
     "config": "Show the configuration that a command would run with.",
@@ -151,10 +153,21 @@ def maze() -> None:
 
 
 def maze_run() -> None:
-    """Entry point ``maze-run``: ``maze-run -cn conf_train ...`` is ``maze train ...``."""
-    if COMPLETE in os.environ:
-        complete(maze.get_command(click.Context(maze), "train") or maze, "maze-run")
+    """Entry point ``maze-run``: ``maze-run -cn conf_train ...`` is ``maze train ...``, without -cn ``maze rollout``."""
     args = sys.argv[1:]
-    if not {"-cn", "--config-name", "--help", "-h"} & {arg.partition("=")[0] for arg in args}:
-        _fail("maze-run needs the name of a configuration: maze-run -cn conf_train env=gym_env env.name=CartPole-v1", 2)
-    maze.main(["train", *args], prog_name="maze-run")
+    command = "train" if _names_training(args) else "rollout"
+    if COMPLETE in os.environ:
+        words = os.environ.get("COMP_WORDS", "").split()
+        command = "train" if _names_training(words) else "rollout"
+        complete(maze.get_command(click.Context(maze), command) or maze, "maze-run")
+    maze.main([command, *args], prog_name="maze-run")
+
+
+def _names_training(args: Sequence[str]) -> bool:
+    """Whether a command line names a configuration other than that of rollouts."""
+    for number, arg in enumerate(args):
+        option, _, value = arg.partition("=")
+        if option in ("-cn", "--config-name"):
+            value = value or next(iter(args[number + 1 :]), "")
+            return value.removesuffix(".yaml") != "conf_rollout"
+    return False

@@ -40,14 +40,25 @@ def plugin_options(function: Function) -> Function:
     return functools.reduce(lambda decorated, add: add(decorated), reversed(decorators), function)
 
 
-def config_options(function: Function) -> Function:
-    """Adds overrides, -cn, -cd and those of `plugin_options`."""
+def variable_option(function: Function) -> Function:
+    """Adds --env."""
+    return click.option(
+        "--env",
+        "variables",
+        multiple=True,
+        metavar="NAME",
+        help="An environment variable that the run's configuration may use.",
+    )(function)
+
+
+def config_options(config_name: str) -> Callable[[Function], Function]:
+    """Adds overrides, -cn with this default, -cd and those of `plugin_options`."""
     decorators = (
         click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_overrides),
         click.option(
             "-cn",
             "--config-name",
-            default="conf_train",
+            default=config_name,
             show_default=True,
             shell_complete=complete_config_name,
             help="Root configuration.",
@@ -60,7 +71,9 @@ def config_options(function: Function) -> Function:
             help="Directory with configuration files of your own.",
         ),
     )
-    return functools.reduce(lambda decorated, add: add(decorated), reversed(decorators), plugin_options(function))
+    return lambda function: functools.reduce(
+        lambda decorated, add: add(decorated), reversed(decorators), plugin_options(function)
+    )
 
 
 def json_option(function: Function) -> Function:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import click
 
 from maze_core.cli.complete import complete_directory, complete_resume
-from maze_core.cli.options import plugin_options, tell_problems
+from maze_core.cli.options import plugin_options, tell_problems, variable_option
 from maze_core.cli.train_command import train
 
 
 @click.command("resume")
 @click.argument("run_dir", shell_complete=complete_directory)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_resume)
-@click.option(
-    "--env",
-    "variables",
-    multiple=True,
-    metavar="NAME",
-    help="An environment variable that the run's configuration may use.",
-)
+@variable_option
 @plugin_options
 def command(
     run_dir: str,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@config_options
+@config_options("conf_train")
 @click.option("--multirun", "-m", is_flag=True, help="Run every combination of the values named, one after the other.")
 def command(
     overrides: tuple[str, ...],

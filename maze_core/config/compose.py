@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,14 @@ from maze_core.config.overrides import (
 from maze_core.errors import ConfigError, UserError
 from maze_core.presets import contested, group_options, package_dirs, search_path
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
-from maze_core.run_config import TrainingConfig
+from maze_core.run_config import RolloutConfig, RunConfig, TrainingConfig
 
 __all__ = ["ConfigRequest", "check_specs", "compose", "expand_sweeps"]
 
 LOCK = threading.RLock()
+
+ROOTS: dict[type, str] = {TrainingConfig: "training", RolloutConfig: "rollout"}
+"""What a configuration can describe, and what that is called."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class ConfigRequest:
         config_name: Root configuration, a file in one of the config directories.
         items: Overrides.
         config_dirs: The user's own config directories, first wins.
+        root: What it must describe, one of `ROOTS`; None for any of them.
     """
 
     config_name: str = "conf_train"
     items: Sequence[Item] = ()
     config_dirs: Sequence[Path] = ()
+    root: type | None = TrainingConfig
 
 
 @dataclass
@@ -69,11 +74,17 @@ class Composition:
         cfg: The tree, typed nodes for the chosen options.
         choices: Options chosen by group; a list for a list group.
         values: Overrides of values, not applied yet.
+        asked: Groups of which an option was asked for by name.
+        appended: List groups to which options were appended.
+        root: What it describes.
     """
 
     cfg: DictConfig
     choices: dict[str, Any]
     values: list[Item] = field(default_factory=list)
+    asked: Collection[str] = ()
+    appended: Collection[str] = ()
+    root: type[RunConfig] = TrainingConfig
 
 
 @contextlib.contextmanager
@@ -118,7 +129,8 @@ def _store_packaged_presets(store: ConfigStore, registry: Registry) -> None:
 
 
 def _store_specs(store: ConfigStore, registry: Registry) -> None:
-    store.store(name="training_schema", node=TrainingConfig)
+    for root, what in ROOTS.items():
+        store.store(name=f"{what}_schema", node=root)
     for group, kind in GROUPS.items():
         for spec in registry.specs(kind):
             package = f"{group}.{spec.name}" if group in LIST_GROUPS else None
@@ -167,12 +179,28 @@ class _Composer:
         self._check_root()
         self._check_options()
         self._check_carried_fields()
+        asked = set(self.wanted.choices)
         self._resolve_appended()
         self._check_nested()
         composition = self._load(self.wanted.choices, self.wanted.nested)
+        composition.root = self._root(composition)
         _order_lists(composition, self.wanted)
         composition.values = self.wanted.values
+        composition.asked, composition.appended = asked, set(self.wanted.appended)
         return composition
+
+    def _root(self, composition: Composition) -> type[RunConfig]:
+        """What the configuration describes, which must be what was asked for."""
+        found: Any = OmegaConf.get_type(composition.cfg)
+        wanted: Any = self.request.root
+        if found not in ROOTS:
+            return wanted or TrainingConfig
+        if wanted not in (None, found):
+            raise UserError(
+                f"configuration {self.request.config_name!r} describes a {ROOTS[found]}, and a {ROOTS[wanted]} needs "
+                f"another, such as {wanted.config_name}."
+            )
+        return found  # type: ignore[no-any-return]
 
     def _check_root(self) -> None:
         name = self.request.config_name.removesuffix(".yaml")

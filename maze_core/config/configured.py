@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import os
-import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -17,16 +15,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from maze_core.config.adopt import ADOPTED, adopt, refuse_networks
 from maze_core.config.compose import LOCK, Composition, ConfigRequest, compose
+from maze_core.config.hidden import hide_variables
 from maze_core.config.overrides import Item
-from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean, hide
+from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean
 from maze_core.field_docs import describe_type
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
-from maze_core.run_config import TrainingConfig
+from maze_core.run_config import RunConfig
 from maze_core.specs import EnvSpec, resolve_build
-
-ENVIRONMENT = re.compile(r"""\$\{\s*oc\.env\s*:\s*['"]?([A-Za-z_][A-Za-z0-9_]*)""")
-"""An environment variable that a value refers to, in any of the forms that OmegaConf takes."""
 
 
 @dataclass
@@ -41,7 +38,7 @@ class Configured:
         notes: Lines that the user should read.
     """
 
-    config: TrainingConfig
+    config: RunConfig
     cfg: DictConfig
     choices: dict[str, Any]
     components: dict[str, str]
@@ -85,8 +82,16 @@ class Configured:
         return found
 
 
-def configure(registry: Registry, request: ConfigRequest) -> Configured:
+def configure(
+    registry: Registry, request: ConfigRequest, base: Configured | None = None, adopted: Sequence[str] = ADOPTED
+) -> Configured:
     """Composes, applies overrides, and checks everything that can be checked without building it.
+
+    Args:
+        registry: All specs.
+        request: What to compose.
+        base: The run whose policy a rollout is about; None for all other configurations.
+        adopted: Groups that are those of the run, unless an option of them is asked for.
 
     Raises:
         UserError: If a name is unknown, or the env cannot exist.
@@ -95,29 +100,16 @@ def configure(registry: Registry, request: ConfigRequest) -> Configured:
     hide_variables({item.key: item.value for item in request.items})
     composition = compose(registry, request)
     hide_variables(OmegaConf.to_container(composition.cfg, resolve=False))
+    if base is not None:
+        adopt(registry, composition, base.cfg, base.choices, adopted)
+    else:
+        refuse_networks(composition)
     for item in composition.values:
         apply_item(composition, item)
     config, components = typed(registry, composition)
     configured = Configured(config, composition.cfg, composition.choices, components, [])
     _resolve_env(registry, configured)
     return configured
-
-
-def hide_variables(values: Any, path: str = "") -> None:
-    """Hides what environment variables hold that a configuration refers to, but for where the run directory is.
-
-    Args:
-        values: Nested mappings and lists; interpolations are text in them.
-        path: Where in the configuration they stand.
-    """
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            hide_variables(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(values, (list, tuple)):
-        for value in values:
-            hide_variables(value, path)
-    elif isinstance(values, str) and path != "run_dir":
-        hide(os.environ[name] for name in ENVIRONMENT.findall(values) if name in os.environ)
 
 
 def apply_item(composition: Composition, item: Item) -> None:
@@ -212,7 +204,7 @@ def _not_allowed(parent: Any, last: str, item: Item, error: OmegaConfBaseExcepti
     return f"{item.text}: {str(error.msg or error).splitlines()[0]}"
 
 
-def typed(registry: Registry, composition: Composition) -> tuple[TrainingConfig, dict[str, str]]:
+def typed(registry: Registry, composition: Composition) -> tuple[RunConfig, dict[str, str]]:
     """The typed objects of all nodes, and the spec behind each.
 
     Raises:
@@ -220,26 +212,34 @@ def typed(registry: Registry, composition: Composition) -> tuple[TrainingConfig,
     """
     components: dict[str, str] = {}
     values: dict[str, Any] = {}
-    missing = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in composition.cfg]
+    root = composition.root
+    missing = [field.name for field in dataclasses.fields(root) if field.name not in composition.cfg]
     if missing:
         raise ConfigError(
-            f"the configuration has no {missing[0]!r}; let it start with 'defaults: [conf_train, _self_]'."
+            f"the configuration has no {missing[0]!r}; let it start with 'defaults: [{root.config_name}, _self_]'."
         )
-    for field in dataclasses.fields(TrainingConfig):
+    for field in dataclasses.fields(root):
         node: Any = composition.cfg._get_node(field.name)
         if field.name in LIST_GROUPS:
             values[field.name] = {
                 str(key): _component(registry, composition, node._get_node(key), f"{field.name}.{key!s}", components)
                 for key in node
             }
+        elif field.name in root.optional_groups and (node is None or node._is_none()):
+            values[field.name] = None
         elif field.name in GROUPS:
             values[field.name] = _component(registry, composition, node, field.name, components)
         else:
-            values[field.name] = _checked(lambda name=field.name: composition.cfg[name], field.name)
+            values[field.name] = _checked(lambda name=field.name: _plain_value(composition.cfg[name]), field.name)
     unknown = [key for key in composition.cfg if key not in values]
     if unknown:
         raise ConfigError(f"the configuration has no {unknown[0]!r}.{did_you_mean(str(unknown[0]), values)}")
-    return _checked(lambda: TrainingConfig(**values), ""), components
+    return _checked(lambda: root(**values), ""), components
+
+
+def _plain_value(value: Any) -> Any:
+    """A field of the root: lists as Python's own."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _component(
@@ -319,12 +319,12 @@ def _resolve_env(registry: Registry, configured: Configured) -> None:
             OmegaConf.update(configured.cfg, f"env.{field}", value)
 
 
-def _config_nodes(config: TrainingConfig) -> Iterator[tuple[str, Any]]:
+def _config_nodes(config: RunConfig) -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name in LIST_GROUPS:
             yield from ((f"{field.name}.{key}", entry) for key, entry in value.items())
-        elif field.name in GROUPS:
+        elif field.name in GROUPS and value is not None:
             yield field.name, value
     yield "", config
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -18,11 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from maze_core.config.compose import Composition
-from maze_core.config.configured import Configured, apply_item, hide_variables, is_typed, typed
+from maze_core.config.configured import Configured, apply_item, is_typed, typed
+from maze_core.config.hidden import hide_variables
 from maze_core.config.overrides import Item
 from maze_core.errors import ConfigError, NothingUsableError, UserError, masked
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry, kind_of
-from maze_core.run_config import CHANGEABLE, TrainingConfig
+from maze_core.run_config import CHANGEABLE, RunConfig, TrainingConfig
 from maze_core.specs import Spec, resolve_build
 
 MAX_BYTES, MAX_EVENTS, MAX_DEPTH, MAX_TEXT = 2**18, 20_000, 30, 5000
@@ -123,7 +124,13 @@ def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def configure_stored(
-    registry: Registry, data: Mapping[str, Any], name: str, items: Sequence[Item] = (), variables: Sequence[str] = ()
+    registry: Registry,
+    data: Mapping[str, Any],
+    name: str,
+    items: Sequence[Item] = (),
+    variables: Sequence[str] = (),
+    vouched: Collection[str] = (),
+    root: Any = TrainingConfig,
 ) -> Configured:
     """Makes typed objects of a recorded configuration.
 
@@ -133,6 +140,8 @@ def configure_stored(
         name: What an error calls it.
         items: Overrides of the user; only what may change when a run goes on.
         variables: Names of environment variables that it may use.
+        vouched: Keys that the user sets to values of their own, whatever stands here.
+        root: What it describes.
 
     Raises:
         ForeignConfigError: If it names what is not registered, or asks for what such a file may not.
@@ -147,16 +156,16 @@ def configure_stored(
     if not isinstance(named, dict) or not all(isinstance(spec, str) for spec in named.values()):
         raise _refused(name, f"it does not say what it configures ({COMPONENTS})")
     reader = _Reader(registry, named, name)
-    cfg = OmegaConf.structured(TrainingConfig)
-    known = {field.name for field in dataclasses.fields(TrainingConfig)}
+    cfg = OmegaConf.structured(root)
+    known = {field.name for field in dataclasses.fields(root)}
     for key, value in data.items():
         if key not in (*known, COMPONENTS):
             raise _refused(name, f"a configuration has no {key!r}")
         if key in known:
             reader.set(cfg, key, key, value)
     reader.check_all_used()
-    composition = Composition(cfg, reader.choices())
-    own = _apply_items(registry, composition, items, data)
+    composition = Composition(cfg, reader.choices(), root=root)
+    own = _apply_items(registry, composition, items, data) | set(vouched)
     config, components = typed(registry, composition)
     for path, spec in reader.specs.items():
         _check_foreign(spec, config, path, own)
@@ -322,7 +331,7 @@ def _is_as_recorded(composition: Composition, item: Item, data: Mapping[str, Any
     return bool(value == item.value)
 
 
-def _check_foreign(spec: Spec, config: TrainingConfig, path: str, own: set[str]) -> None:
+def _check_foreign(spec: Spec, config: RunConfig, path: str, own: set[str]) -> None:
     """Lets a component refuse values that would import or execute something, unless the user named them."""
     if spec.check_foreign is None:
         return

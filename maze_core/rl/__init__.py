@@ -1,5 +1,6 @@
 """Building blocks of reinforcement learning: pure functions and small classes, no plugin, no config."""
 
+from maze_core.rl.acting import KernelPolicy
 from maze_core.rl.actors import FLAT, Actor, Actors, StructuredEnv, Turn
 from maze_core.rl.autograd_kernel import AutogradKernel
 from maze_core.rl.blocks import (
@@ -7,6 +8,7 @@ from maze_core.rl.blocks import (
     Dense,
     DenseModel,
     DenseSpec,
+    FlattenedModel,
     PaddedModel,
     SetScoring,
     concat_leaves,
@@ -35,13 +37,13 @@ from maze_core.rl.streams import Streams
 from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
 
 __all__ = [
-    "FLAT", "VALUE", "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "Adam", "Attention", "AutogradKernel",
-    "Collector", "Critic", "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch",
-    "Experience", "FlatParameters", "InProcessVectorEnv", "Kernel", "Moments", "ObservationEncoder",
-    "ObservationNormalization", "PaddedModel", "Policy", "Population", "RMSProp", "RandomPolicy", "Rollout",
-    "Samples", "SetScoring", "Streams", "StructuredEnv", "Turn", "check_horizon", "clipped_surrogate",
-    "concat_leaves", "explained_variance", "filled_elements", "flat_size", "generalized_advantages",
-    "get_vector", "make_kernel", "masked_mean", "output_gains", "policy_gradient", "reset_envs", "run_episodes",
-    "saved_array", "saved_count", "saved_horizon", "saved_number", "saved_tensor", "scheduled", "set_vector",
-    "split_heads", "squared_error", "without_last_zeros",
+    "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "Adam", "Attention", "AutogradKernel", "Collector", "Critic",
+    "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Experience", "FLAT",
+    "FlatParameters", "FlattenedModel", "InProcessVectorEnv", "Kernel", "KernelPolicy", "Moments",
+    "ObservationEncoder", "ObservationNormalization", "PaddedModel", "Policy", "Population", "RMSProp", "RandomPolicy",
+    "Rollout", "Samples", "SetScoring", "Streams", "StructuredEnv", "Turn", "VALUE", "check_horizon",
+    "clipped_surrogate", "concat_leaves", "explained_variance", "filled_elements", "flat_size",
+    "generalized_advantages", "get_vector", "make_kernel", "masked_mean", "output_gains", "policy_gradient",
+    "reset_envs", "run_episodes", "saved_array", "saved_count", "saved_horizon", "saved_number", "saved_tensor",
+    "scheduled", "set_vector", "split_heads", "squared_error", "without_last_zeros",
 ]  # fmt: skip

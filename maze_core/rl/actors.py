@@ -92,6 +92,7 @@ class Actors:
         separate_agents: bool = False,
     ) -> None:
         self.structured = is_structured(observation_space, action_space)
+        self.observation_space, self.action_space = observation_space, action_space
         self._n_agents = 1  # of those that are told apart
         if self.structured:
             assert isinstance(observation_space, spaces.Dict) and isinstance(action_space, spaces.Dict)
@@ -128,9 +129,16 @@ class Actors:
             turns = [Turn(FLAT, rows, observation if rows is None else take_rows(observation, rows))]
         else:
             turns = self._structured_turns(observation, rows)
-        for turn in turns:
-            _check_masks(turn, self.by_key[turn.step_key].heads, live)
-        return turns
+        return [self.checked(turn, live) for turn in turns]
+
+    def checked(self, turn: Turn, live: NDArray[np.bool_]) -> Turn:
+        """A turn whose masks, in envs that are `live` [B], all allow something.
+
+        Raises:
+            EnvRowError: If one does not.
+        """
+        _check_masks(turn, self.by_key[turn.step_key].heads, live)
+        return turn
 
     def _structured_turns(self, observation: Any, rows: Rows) -> list[Turn]:
         acting = observation[ACTOR]
@@ -194,6 +202,11 @@ def is_structured(observation_space: spaces.Space[Any], action_space: spaces.Spa
         lacks = "an action space" if key in observed else "an observation space"
         raise UserError(f"actor {key!r} of a structured env has no spaces to act with: it lacks {lacks}.")
     return True
+
+
+def has_mask(observation_space: spaces.Space[Any]) -> bool:
+    """Whether an actor's observations have a mask of its actions."""
+    return isinstance(observation_space, spaces.Dict) and ACTION_MASK in observation_space.spaces
 
 
 def action_mask(observation: Any) -> Any:

@@ -181,3 +181,25 @@ def split_heads(outputs: torch.Tensor, output_sizes: Mapping[str, int]) -> dict[
         return dict.fromkeys(output_sizes, outputs)
     parts = torch.split(outputs, list(output_sizes.values()), dim=1)
     return dict(zip(output_sizes, parts, strict=True))
+
+
+class FlattenedModel(nn.Module):
+    """A network from one vector to one vector as a model: observations flattened side by side, outputs cut into heads.
+
+    Args:
+        network: Maps [B, n] to [B, sum of sizes].
+        output_sizes: Size of each head, in order.
+    """
+
+    def __init__(self, network: nn.Module, output_sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.network, self.output_sizes = network, dict(output_sizes)
+
+    def forward(self, observation: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Maps leaves [B, ...] to ``{head: [B, size]}``."""
+        outputs = self.network(concat_leaves(observation))
+        if outputs.shape[1:] != (sum(self.output_sizes.values()),):
+            raise ValueError(
+                f"it puts out {list(outputs.shape[1:])} numbers; needed: {sum(self.output_sizes.values())}"
+            )
+        return split_heads(outputs, self.output_sizes)

@@ -255,7 +255,7 @@ class GaussianHead:
                 f"a squashed Gaussian needs finite bounds, and the action space of {path!r} is {space}. "
                 "Use algorithm.box_distribution=gaussian."
             )
-        self._space, self._squashed = space, squashed
+        self._space, self.squashed = space, squashed
         self.size = self.n_actions = self.n_noise = self.n_log_stds = int(np.prod(space.shape))
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
         with np.errstate(over="ignore"):
@@ -283,7 +283,7 @@ class GaussianHead:
         z = (actions - outputs) / std
         log_probs = -0.5 * (z**2).sum(axis=1) - (log_std + 0.5 * LOG_2PI).sum()
         entropies = np.full(len(outputs), (log_std + 0.5 * (LOG_2PI + 1)).sum(), log_probs.dtype)
-        squashing = _Squashing(outputs, std, self._points, self._weights) if self._squashed else None
+        squashing = _Squashing(outputs, std, self._points, self._weights) if self.squashed else None
         if squashing is not None:
             log_probs = log_probs - (log_tanh_slope(actions).sum(axis=1) + self._log_range).astype(log_probs.dtype)
             entropies = entropies + (squashing.expected_log_slope + self._log_range).astype(log_probs.dtype)
@@ -304,7 +304,7 @@ class GaussianHead:
         """Within the bounds, in the shape and type of the space."""
         low, high = self._space.low, self._space.high
         values = actions.reshape(len(actions), *self._space.shape)
-        if self._squashed:
+        if self.squashed:
             values = self._low + (np.tanh(values) + 1) / 2 * (self._high - self._low)
         if np.issubdtype(self._space.dtype, np.integer):
             values = np.rint(values)

@@ -122,6 +122,10 @@ class RandomPolicy:
     def __init__(self, actors: Actors, generator: np.random.Generator) -> None:
         self.actors, self._generator = actors, generator
 
+    def begin(self, generator: np.random.Generator) -> None:
+        """From now on randomness comes from here."""
+        self._generator = generator
+
     def act(self, turn: Turn) -> Any:
         """Random actions of one actor, leaves [len(rows), ...]."""
         heads = self.actors.by_key[turn.step_key].heads

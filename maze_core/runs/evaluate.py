@@ -21,7 +21,7 @@ def evaluate_slice(workspace: Workspace, seeds: Sequence[int]) -> tuple[EpisodeB
     """Runs one episode for each seed in lock-step, and counts the actions."""
     counter = ActionCounter(workspace.actors)
     env = workspace.vector_env(len(seeds), training=False)
-    batch = run_episodes(env, workspace.actors, workspace.kernel.act, seeds, counter.observe)
+    batch = run_episodes(env, workspace.actors, workspace.acting.act, seeds, counter.observe)
     return batch, counter.histograms()
 
 
@@ -41,11 +41,12 @@ def evaluate(runner: Runner, streams: Streams, stage: str, n_episodes: int, tota
     seeds = streams.episode_seeds(stage, 0, n_episodes)
     results = runner.map(evaluate_slice, [seeds[first : first + SLICE] for first in range(0, n_episodes, SLICE)])
     statistics = totals.reduce(stage, [batch for batch, _ in results])
-    actions = _merged([histograms for _, histograms in results])
+    actions = merged([histograms for _, histograms in results])
     return replace(statistics, histograms={**actions, **statistics.histograms})
 
 
-def _merged(histograms: Sequence[dict[str, Histogram]]) -> dict[str, Histogram]:
+def merged(histograms: Sequence[dict[str, Histogram]]) -> dict[str, Histogram]:
+    """The values of several slices together, by path."""
     paths: dict[str, list[Any]] = {}
     for part in histograms:
         for path, histogram in part.items():

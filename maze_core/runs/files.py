@@ -6,6 +6,7 @@ the directory could let them point anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -120,7 +121,8 @@ def write_file(target: Path, write: Callable[[IO[bytes]], Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException as error:  # an interrupt too must leave nothing half written
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is above it may be no folder
+            temporary.unlink(missing_ok=True)
         if not isinstance(error, (OSError, RuntimeError)):  # torch reports a full disk as RuntimeError
             raise
         raise StorageError(f"{target} cannot be written: {reason_of(error)}.") from None

@@ -19,7 +19,7 @@ from maze_core.errors import NonFiniteError, NothingUsableError, UserError, mask
 from maze_core.pictures import network_pictures
 from maze_core.plugins import Plugin
 from maze_core.protocols import RunInfo
-from maze_core.registry import Registry, kind_of
+from maze_core.registry import LIVE, Registry, kind_of, needs_live
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
 from maze_core.rl.saved import saved_count
@@ -30,7 +30,7 @@ from maze_core.runs.fingerprint import differences, fingerprint
 from maze_core.runs.lock import RunLock
 from maze_core.runs.normalize import sample_statistics
 from maze_core.runs.run_directory import NORMALIZATION, RunDirectory, environment
-from maze_core.runs.stored_run import CONFIG, StoredRun
+from maze_core.runs.stored_run import CONFIG, SPACES, StoredRun, spaces_text
 from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
 from maze_core.runs.watchdog import watching
@@ -117,6 +117,8 @@ def start_run(registry: Registry, configured: Configured, built: BuiltRun, asked
     versions = {plugin.name: plugin.version for plugin in registry.plugins if not plugin.error}
     assert config.seed is not None
     directory.write_text("environment.json", environment(versions, config.seed))
+    actors = built.workspace.actors
+    directory.write_text(SPACES, spaces_text(actors.observation_space, actors.action_space))
     data = configured.to_data()
     loop = TrainingLoop(built, config.runner, directory, _checkpointer(registry, configured, built, directory, data))
 
@@ -276,6 +278,11 @@ def _check_plugins(registry: Registry, checkpoint: Checkpoint, config: Mapping[s
     if not isinstance(named, dict) or not isinstance(plugins, list):
         return
     unknown = [name for path, name in named.items() if name not in registry.names(kind_of(str(path)) or "")]
+    live = [name for name in unknown if isinstance(name, str) and name.startswith(LIVE)]
+    if live:
+        raise UserError(
+            f"{stored.shown} was given objects by a Python program, and needs them again: {needs_live(live)}"
+        )
     here = {plugin.name for plugin in registry.plugins if not plugin.error}
     missing = [printable(str(name))[:50] for name in plugins if str(name) not in here]
     if unknown and missing:

@@ -5,6 +5,7 @@ Every command that opens a run directory does it here.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -15,18 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium import Space
 
 from maze_core.config import config_hash, parse_config
 from maze_core.errors import NothingUsableError
+from maze_core.rl.space_data import space_data, space_from_data
 from maze_core.runs.checkpointer import CHECKPOINTS
 from maze_core.runs.checkpoints import MAX_TRIED, CheckpointStore, DamagedError, shortened
-from maze_core.runs.files import printable, read_file, reason_of
+from maze_core.runs.files import printable, read_file, read_json, reason_of
 from maze_core.runs.lock import LOCK, Holder, holder, is_locked
 from maze_core.runs.weights import BEST, FINAL, read_weights
 
 LOG = logging.getLogger("maze")
 
-CONFIG, METRICS = "config.yaml", "metrics.jsonl"
+CONFIG, METRICS, SPACES = "config.yaml", "metrics.jsonl", "spaces.json"
+MAX_SPACES = 2**24
 MAX_DEPTH, MAX_FOLDERS = 6, 100_000
 
 
@@ -69,6 +73,22 @@ class StoredRun:
             NothingUsableError: If there are none, or the file is no such thing.
         """
         return read_weights(self.path)
+
+    def spaces(self) -> tuple[Space[Any], Space[Any]]:
+        """Observation and action space of its env, after its wrappers.
+
+        Raises:
+            NothingUsableError: If they cannot be read.
+        """
+        file = self.path / SPACES
+        data = read_json(file, MAX_SPACES)
+        try:
+            observation_space, action_space = (space_from_data(data[key]) for key in ("observation", "action"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise NothingUsableError(
+                f"{printable(str(file))} holds no spaces: {printable(str(error))[:200]}."
+            ) from None
+        return observation_space, action_space
 
     def condition(self) -> Condition:
         """How the run is doing."""
@@ -135,6 +155,17 @@ class Condition:
     problems: list[str]
     holder: Holder | None
     age_s: float
+
+
+def spaces_text(observation_space: Space[Any], action_space: Space[Any]) -> str:
+    """What `StoredRun.spaces` reads.
+
+    Raises:
+        UserError: If a space cannot be written down.
+    """
+    return (
+        json.dumps({"observation": space_data(observation_space), "action": space_data(action_space)}, indent=2) + "\n"
+    )
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:

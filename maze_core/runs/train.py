@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,50 +23,14 @@ from maze_core.run_config import RunnerConfig
 from maze_core.runs.checkpointer import Checkpointer
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.run_directory import RunDirectory
+from maze_core.runs.stop_request import StopRequest
 from maze_core.runs.weights import BEST, FINAL
 from maze_core.stats import EpisodeTotals, StageStatistics, trainer_statistics
 
 Weights = dict[str, torch.Tensor]
 
-
 MAX_UPDATES = 10**7
 """Most updates of an epoch that a checkpoint can have."""
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-
-
-class StopRequest:
-    """Remembers the signal that asked the run to end."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Takes over the signals that ask a program to end, but for those that are ignored.
-
-        A second one acts at once. Outside the main thread: nothing.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-
-        def request(number: int, frame: FrameType | None) -> None:
-            self.signal = number
-            line = b"\n" if os.isatty(2) else b""  # behind the ^C of a terminal
-            os.write(2, line + b"maze: ending after this update; the same again ends at once\n")
-            for other, handler in before.items():
-                signal.signal(other, handler)
-
-        for number in before:
-            signal.signal(number, request)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class TrainingLoop:
@@ -98,17 +59,19 @@ class TrainingLoop:
         self._best: Weights | None = None
         self._last: Weights | None = None
         self._newest_reward: float | None = None
+        self.newest: dict[str, StageStatistics] = {}  # by stage
         self.absent_callbacks: dict[str, Any] = {}  # where those stood that an earlier part of the run had
         self._totals = {stage: EpisodeTotals() for stage in ("train", "eval", "final_eval")}
 
-    def run(self, n_epochs: int | None = None) -> RunSummary:
-        """Trains until a limit is reached, and leaves the policy with its best weights.
+    def run(self, n_epochs: int | None = None, best: bool = True) -> RunSummary:
+        """Trains until a limit is reached, and leaves the policy with its best weights, or its last ones.
 
         An epoch that a signal interrupts is not reported: the next call, or a resumed run, completes it.
 
         Args:
             n_epochs: Exactly so many epochs from now on, even if the env is solved or nothing improves;
                 None trains up to the configured number.
+            best: Which of the two.
 
         Raises:
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
@@ -123,7 +86,10 @@ class TrainingLoop:
                 self._train_epoch(stop)
                 if stop.signal is None:
                     self._end_epoch(last_epoch)
-            return self._finish(reason, stop)
+            summary = self._finish(reason, stop)
+        if not best and self._last is not None:
+            self._load(self._last)
+        return summary
 
     @contextmanager
     def unbroken(self) -> Iterator[None]:
@@ -189,6 +155,7 @@ class TrainingLoop:
 
     def _report(self, stages: list[StageStatistics], new_best: float | None) -> EpochReport:
         trainer = self.built.trainer
+        self.newest |= {stage.stage: stage for stage in stages}
         self._wall_s = time.perf_counter() - self._started
         clock = {"train_s": self.train_s, "evaluation_s": self.evaluation_s, "wall_s": self._wall_s}
         report = EpochReport(self.epoch - 1, trainer.updates, trainer.env_steps, clock, stages, new_best)

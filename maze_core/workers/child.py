@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maze_core.build import RunWorkspace, build_workspace
+from maze_core.build import build_workspace
 from maze_core.errors import EnvFaultError
-from maze_core.rl.policy import load_weights
 from maze_core.rl.replay import repeat_episodes
 from maze_core.rl.spaces import any_member, arrays_of, repeat, same_rows, with_arrays
 from maze_core.rl.vector_env import CONSTRUCTED, InProcessVectorEnv
 from maze_core.workers.channel import Channel, closed_after
 from maze_core.workers.process import CALLS, CONSTRUCTS, IDLE, PROGRESS
 from maze_core.workers.shared import Layout, shared_arrays
+from maze_core.workspace import EnvWorkspace
 
 LOG = logging.getLogger("maze")
 
@@ -143,7 +143,7 @@ class _Requests:
 
     def __init__(self, announce: Callable[[int, int | None, int], None], blueprint: Any) -> None:
         self._announce, self._blueprint = announce, blueprint
-        self._workspace: RunWorkspace | None = None
+        self._workspace: EnvWorkspace | None = None
         self._slices: dict[int, _Slice] = {}
 
     def build(self) -> None:
@@ -156,8 +156,7 @@ class _Requests:
     def run(self, function: Callable[[Any, Any], Any], task: Any, weights: Any) -> Any:
         """Executes a task, after taking over the policy's weights."""
         assert self._workspace is not None
-        policy = self._workspace.kernel.policy
-        load_weights(policy, None, {name: torch.from_numpy(array) for name, array in weights.items()})
+        self._workspace.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
         return function(self._workspace, task)
 
     def open(self, number: int, training: bool, first: int, count: int, total: int, layout: Layout, file: int) -> None:

@@ -121,7 +121,7 @@ def _compose_once() -> None:
 
     They are the same for all whose plugins are the installed packages.
     """
-    from maze_core import api
+    from maze_core.api import asked as api
     from maze_core.config import ConfigRequest, configure
     from maze_core.registry import Registry, load_registry
 

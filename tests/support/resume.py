@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from maze_core import api
 from maze_core.api import RunContext
+from maze_core.api import asked as api
 from maze_core.config import ConfigRequest
 from maze_core.protocols import RunSummary
 from maze_core.registry import Registry

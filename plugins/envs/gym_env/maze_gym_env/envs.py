@@ -6,6 +6,7 @@ import importlib
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,9 @@ GYM_BRIDGES = frozenset({"GymV21Environment", "GymV26Environment"})
 
 PLAIN_NAME = re.compile(r"[\w.:/-]+")
 """A name with nothing in it that a shell would run, so that a hint may repeat it."""
+
+RENDER_MODES = ("rgb_array", "ansi")
+"""In which an env shows what can be kept: an image, or text; the first that it has is used."""
 
 IMPORTABLE = re.compile(r"\s*[^\W\d][\w.]*:")
 """What `gymnasium.make` would take for ``<module>:<id>``."""
@@ -148,6 +152,28 @@ def make_env(config: GymEnvConfig) -> gymnasium.Env[Any, Any]:
     env = _constructed(config)
     rebuild = leaks(env) if config.rebuild_each_episode is None else config.rebuild_each_episode
     return RebuiltEnv(env, partial(_constructed, config)) if rebuild else env
+
+
+def make_rendering_env(config: GymEnvConfig) -> gymnasium.Env[Any, Any]:
+    """Builds one env that gives images when it is rendered, or text if it has no images.
+
+    A `render_mode` in the config or in the env's registration stays as it is.
+
+    Raises:
+        UserError: If the env has neither.
+    """
+    env = make_env(config)
+    if env.render_mode is not None:
+        return env
+    env.close()
+    modes = list(env.metadata.get("render_modes") or [])
+    mode = next((mode for mode in RENDER_MODES if mode in modes), None)
+    if mode is None:
+        known = f"its render modes are {', '.join(map(str, modes))}" if modes else "it has no render modes"
+        raise UserError(
+            f"env {config.name!r} cannot be shown: {known}, and one of {', '.join(RENDER_MODES)} is needed."
+        )
+    return make_env(replace(config, kwargs={**config.kwargs, "render_mode": mode}))
 
 
 def _constructed(config: GymEnvConfig) -> gymnasium.Env[Any, Any]:

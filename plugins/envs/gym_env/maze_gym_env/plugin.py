@@ -18,5 +18,6 @@ def maze_envs() -> Iterator[EnvSpec]:
         build="maze_gym_env.envs:make_env",
         build_vector="maze_gym_env.envs:make_native_vector_env",
         resolve="maze_gym_env.envs:resolve",
+        build_rendering="maze_gym_env.envs:make_rendering_env",
         check_foreign="maze_gym_env.envs:refuse_foreign",
     )

@@ -1,36 +1,36 @@
-"""Training from Python; the command line is a thin layer over this."""
+"""Training from Python, and a policy to use."""
 
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from gymnasium import spaces
-
+from maze_core.api.asked import Sources, as_list, asked_for, asked_to_resume
+from maze_core.api.exports import write_export
+from maze_core.api.multirun import expanded, for_each_job
+from maze_core.api.player import Player
+from maze_core.api.rollouts import RolloutResult
 from maze_core.build import BuiltRun, build_run
-from maze_core.config import ConfigRequest, Configured, configure, variables_in
-from maze_core.config.arguments import Choice, Overrides, argument_items, override_items
+from maze_core.config import Configured
+from maze_core.config.arguments import Choice, Overrides, override_items
+from maze_core.config.overrides import Item
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
-from maze_core.field_docs import as_text
+from maze_core.exports.artefact import Trained
+from maze_core.live import LiveObjects
 from maze_core.protocols import RunSummary, Trainer
 from maze_core.registry import Registry, load_registry
-from maze_core.rl.actors import action_mask
-from maze_core.rl.policy import Policy
-from maze_core.rl.spaces import ACTION_MASK, repeat, unbatch
-from maze_core.rl.streams import draw_root_seed
-from maze_core.runs.evaluate import evaluate
-from maze_core.runs.launch import Asked, Run, one_thread, resume_run, start_run
-from maze_core.runs.stored_run import is_run_directory, stored_weights
+from maze_core.rl.critics import Critic
+from maze_core.rl.policy import Policy, weights_of
+from maze_core.run_config import TrainingConfig
+from maze_core.runs.launch import Run, one_thread, resume_run, start_run
+from maze_core.runs.stored_run import stored_weights
 from maze_core.runs.threads import limited_threads
 from maze_core.runs.watchdog import watching
-from maze_core.stats import EpisodeTotals
 
 
 class RunContext:
@@ -42,8 +42,12 @@ class RunContext:
     action = rc.compute_action(observation)
     ```
 
-    Every group takes the name of an option, or a mapping from the name to the fields that differ from
-    its defaults; `wrappers` and `callbacks` take several. Nothing is built before it is needed.
+    Every component takes the name of an option, a mapping from the name to the fields that differ from
+    its defaults, an instance of its config class, or a live object: for `env` a function that makes one,
+    for `model` and `critic` a network or ``(observation_space, output_sizes) -> network``, for `wrappers` functions
+    from env to env, for `callbacks` instances of `maze_core.Callback`, for `policy` an object with a method
+    ``act(turn)``, for `runner` a `maze_core.Runner`. `model` and `critic` also take a mapping from step keys to any of
+    them; `wrappers` and `callbacks` take several. Nothing is built before it is needed.
 
     Args:
         env: The environment.
@@ -51,6 +55,7 @@ class RunContext:
         model: The policy's network.
         critic: What has a value, for algorithms that learn values.
         algorithm: The training algorithm.
+        policy: Who acts in `evaluate`, `rollout` and `compute_action` in place of what is trained.
         runner: Where it executes, and when it ends.
         callbacks: What is told about the run; an empty list for nothing.
         experiment: A named complete run.
@@ -66,6 +71,9 @@ class RunContext:
         plugins: Modules, files or folders to load plugins from, besides the installed packages and
             ``maze_plugins.py`` in the current directory.
         local_plugins: Whether ``maze_plugins.py`` in the current directory is loaded.
+        multirun: Whether there is a run for each combination of values: of those that overrides name as on the
+            command line, and of lists that are given for a component which takes one, or for `seed`. All methods
+            and properties then give a list with an entry for each run.
         silent: Prints nothing.
 
     Raises:
@@ -81,53 +89,39 @@ class RunContext:
         model: Choice = None,
         critic: Choice = None,
         algorithm: Choice = None,
+        policy: Choice = None,
         runner: Choice = None,
         callbacks: Choice = None,
         experiment: str | None = None,
         overrides: Overrides = (),
         config_name: str = "conf_train",
         config_dir: str | Path | None = None,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         run_dir: str | Path | None = None,
         input_dir: str | Path | None = None,
         plugins: Sequence[str] | str = (),
         local_plugins: bool = True,
+        multirun: bool = False,
         silent: bool = False,
     ) -> None:
+        self._jobs: list[RunContext] | None = None
+        if multirun:
+            given = {name: value for name, value in locals().items() if name not in ("self", "multirun")}
+            self._jobs = [RunContext(**job) for job in expanded(given)]
+            return
         groups = {
             "experiment": experiment, "env": env, "wrappers": wrappers, "model": model,
             "critic": critic, "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
         }  # fmt: skip
-        plugins = [plugins] if isinstance(plugins, str) else list(plugins)
-        foreign = input_dir or run_dir or _named_input_dir(overrides)
-        registry = load_registry(plugins, local_plugins, foreign)
-        notes = []
-        if run_dir is not None and is_run_directory(Path(run_dir).expanduser()):
-            if input_dir is not None and Path(input_dir) != Path(run_dir):
-                raise UserError(f"run_dir={run_dir} is an earlier run, and input_dir={input_dir} is another; name one.")
-            notes = [f"{run_dir} is an earlier run: its weights are taken, and this run gets a directory of its own."]
-            run_dir, input_dir = None, run_dir
         fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
-        items = argument_items(groups, {key: value for key, value in fields.items() if value is not None}, overrides)
-        directories = () if config_dir is None else (Path(config_dir),)
-        configured = configure(registry, ConfigRequest(config_name, items, directories))
-        configured.notes += notes
-        if configured.config.seed is None:
-            configured.set("seed", draw_root_seed())
-        command_of = partial(_command, config_name, directories, plugins, local_plugins)
-        repeated = [item.text for item in items if item.key not in ("run_dir", "input_dir")]
-        texts = [item.text for item in items]
-        self._asked = Asked(
-            texts,
-            command_of(texts),
-            lambda path: command_of([*repeated, f"input_dir={_text(path)}"]),
-            _resume_command(configured, plugins, local_plugins),
-        )
-        _silence(configured, silent)
-        self._set_up(registry, configured)
+        sources = Sources(config_name, config_dir, as_list(plugins), local_plugins)
+        registry, configured, self._asked, named = asked_for(groups, policy, fields, overrides, sources, silent)
+        self._set_up(registry, configured, named)
 
-    def _set_up(self, registry: Registry, configured: Configured) -> None:
+    def _set_up(self, registry: Registry, configured: Configured, policy: Sequence[Item] = ()) -> None:
         self.registry, self._configured = registry, configured
+        self._player = Player(registry, configured, policy)
+        self._jobs = None
         self._closed = False
         self._built: BuiltRun | None = None
         self._run: Run | None = None
@@ -142,6 +136,7 @@ class RunContext:
         local_plugins: bool = True,
         variables: Sequence[str] | str = (),
         silent: bool = False,
+        **live_objects: Any,
     ) -> RunContext:
         """Takes up a run that was stopped or killed; `train` goes on with it.
 
@@ -154,6 +149,7 @@ class RunContext:
             local_plugins: As for a new run.
             variables: Names of environment variables that the configuration may use.
             silent: Prints nothing.
+            live_objects: The live objects that the run was given, as they were given: ``env=make_env``.
 
         Raises:
             NothingUsableError: If there is nothing to go on from.
@@ -161,36 +157,24 @@ class RunContext:
         """
         if not isinstance(run_dir, (str, os.PathLike)):
             raise UserError(f"run_dir={run_dir!r} is not allowed: give the directory of the run to go on with.")
-        plugins = [plugins] if isinstance(plugins, str) else list(plugins)
-        variables = [variables] if isinstance(variables, str) else list(variables)
-        registry = load_registry(plugins, local_plugins, run_dir)
-        items = override_items(overrides)
-        words = [str(run_dir), *(word for name in variables for word in ("--env", name))]
-
-        def asked(configured: Configured) -> Asked:
-            _silence(configured, silent)
-            changed = configured.differences(configure(registry, ConfigRequest()))
-            again = [f"{key}={_text(value)}" for key, _, value in changed if key not in ("run_dir", "input_dir")]
-            texts = [item.text for item in items]
-            return Asked(
-                texts,
-                _command("conf_train", (), plugins, local_plugins, [*words, *texts], "resume"),
-                lambda path: _command("conf_train", (), plugins, local_plugins, [*again, f"input_dir={_text(path)}"]),
-                _resume_command(configured, plugins, local_plugins),
-            )
-
+        sources = Sources("conf_train", None, as_list(plugins), local_plugins)
+        live, items = LiveObjects.again(live_objects), override_items(overrides)
+        registry = live.known_to(load_registry(sources.plugins, local_plugins, run_dir))
+        asked = partial(asked_to_resume, registry, str(run_dir), items, as_list(variables), sources, live, silent)
         context = cls.__new__(cls)
-        configured, run = resume_run(registry, run_dir, items, variables, asked)
+        configured, run = resume_run(registry, run_dir, items, as_list(variables), asked)
         context._set_up(registry, configured)
         context._built, context._run = run.built, run
         return context
 
-    def train(self, n_epochs: int | None = None) -> RunSummary:
+    @for_each_job
+    def train(self, n_epochs: int | None = None, *, best: bool = True) -> RunSummary:
         """Trains, and leaves the policy with its best weights. A second call goes on.
 
         Args:
             n_epochs: Exactly so many epochs from now on, even if the env is solved; if not given, up to
                 `runner.n_epochs` or an earlier end.
+            best: False leaves the policy with its last weights.
 
         Raises:
             MazeError: If something cannot be built, an env fails, or numbers stop being finite.
@@ -202,18 +186,19 @@ class RunContext:
             self._run = start_run(self.registry, self._configured, built, self._asked)
         elif self.finished is not None and n_epochs is None and not self._run.begun:
             raise UserError(f"{self.run_dir} is finished: {self.finished}. Raise {self.ended_by} to go on.")
-        timeout = self._configured.config.runner.step_timeout
-        with self._threads(), watching(built.workspace.in_process, timeout):
+        with self._threads(), watching(built.workspace.in_process, self._config.runner.step_timeout):
             self._run.begin()
-            return self._run.loop.run(n_epochs)
+            return self._run.loop.run(n_epochs, best)
 
     @property
+    @for_each_job
     def finished(self) -> str | None:
         """Why a run that was taken up needs no more training, as a phrase; None if it does."""
         limit = self._limit()
         return None if limit is None else limit[1]
 
     @property
+    @for_each_job
     def ended_by(self) -> str | None:
         """The option that ended a run that needs no more training, such as ``runner.patience``."""
         limit = self._limit()
@@ -222,7 +207,7 @@ class RunContext:
     def _limit(self) -> tuple[str, str] | None:
         loop = None if self._run is None else self._run.loop
         ended = loop is not None and loop.stop_reason is not None and not loop.in_epoch
-        return loop.limit_reached(self._configured.config.runner.n_epochs) if loop is not None and ended else None
+        return loop.limit_reached(self._config.runner.n_epochs) if loop is not None and ended else None
 
     def _threads(self) -> AbstractContextManager[None]:
         """Limits threads where networks are small."""
@@ -232,12 +217,13 @@ class RunContext:
         if self._closed:
             raise UserError("this RunContext is closed; make a new one.")
         if self._built is None:
-            input_dir = self._configured.config.input_dir
+            input_dir = self._config.input_dir
             weights = None if input_dir is None else stored_weights(input_dir)
             with limited_threads(True):  # initial weights must not depend on their number
                 self._built = build_run(self.registry, self._configured, weights)
         return self._built
 
+    @for_each_job
     def evaluate(self, n_episodes: int = 20) -> dict[str, float]:
         """Evaluates the policy on `n_episodes` episodes.
 
@@ -251,35 +237,81 @@ class RunContext:
             UserError: If there is to be no episode.
         """
         _check_count("n_episodes", n_episodes)
-        built = self._build()
-        with self._threads():
-            return dict(evaluate(built.runner, built.streams, "final_eval", n_episodes, EpisodeTotals()).values)
+        return self._player.evaluate(self._build(), n_episodes)
 
-    def compute_action(self, observation: Any) -> Any:
-        """The policy's most probable action for one observation.
+    @for_each_job
+    def rollout(
+        self,
+        n_episodes: int | None = None,
+        *,
+        policy: Choice = None,
+        deterministic: bool = True,
+        episode_seeds: Sequence[int] | None = None,
+        max_env_steps: int | None = None,
+        record: bool = True,
+        trajectories: bool = False,
+        render: str | None = None,
+        n_rendered: int | None = None,
+        run_dir: str | Path | None = None,
+    ) -> RolloutResult:
+        """Runs episodes, by default with the policy that is trained as it is now.
 
         Args:
-            observation: A member of the env's observation space; its action mask is honoured. For a
-                structured env the whole observation, whose actor decides.
-
-        Returns:
-            A member of the action space; for a structured env of the acting actor's.
+            n_episodes: How many; 10 if not given.
+            policy: Who acts instead: a name, a mapping, a config or an object with a method ``act(turn)``.
+            deterministic: False draws the actions of the trained policy.
+            episode_seeds: Seeds of the episodes; from the root seed if not given.
+            max_env_steps: After how many env steps an episode is truncated.
+            record: Whether the result has the trajectories.
+            trajectories: Whether they are saved.
+            render: ``gif``, ``webp`` or ``mp4`` for files, or ``terminal``.
+            n_rendered: How many episodes are shown, from the first on.
+            run_dir: Directory of the results. One is made if it is named, or if something is to be saved in it.
 
         Raises:
-            UserError: If the observation does not fit the space.
-            EnvFaultError: If the mask allows nothing.
+            UserError: If something is unknown or contradictory.
+            EnvFaultError: If an env fails.
         """
-        kernel = self._build().workspace.kernel
-        try:
-            turn = kernel.policy.actors.turns(repeat(observation, 1), None, np.ones(1, bool))[0]
-            space = kernel.policy.actors.by_key[turn.step_key].observation_space
-            if isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces and action_mask(turn.observation) is None:
-                raise KeyError(ACTION_MASK)
-            return unbatch(kernel.act(turn), 0)
-        except (ValueError, TypeError, LookupError, RuntimeError) as error:
-            space = self.env_factory().observation_space
-            raise UserError(f"the observation does not fit the space {space}: {error}") from error
+        fields = {
+            "n_episodes": n_episodes, "episode_seeds": episode_seeds, "max_env_steps": max_env_steps,
+            "trajectories": trajectories, "render": render, "n_rendered": n_rendered, "run_dir": run_dir,
+        }  # fmt: skip
+        return self._player.rollout(self._build(), fields, policy, deterministic, record)
 
+    @for_each_job
+    def compute_action(self, observation: Any, *, actor: str | None = None, deterministic: bool = True) -> Any:
+        """What the policy does for one observation, or for a batch of them.
+
+        Args:
+            observation: A member of the env's observation space, or a batch with leaves [B, ...]; its action mask
+                is honoured. For a structured env the whole observation, which says who acts.
+            actor: Step key of the actor whose own observation is given instead.
+            deterministic: Whether it is the most probable action; else it is drawn.
+
+        Returns:
+            A member of the action space; for a structured env of the acting actor's. For a batch leaves [B, ...];
+            for one of whole observations of a structured env a list of actions.
+
+        Raises:
+            UserError: If the observation does not fit the space, or there is no such actor.
+            EnvFaultError: If the mask allows nothing, or a number is not finite.
+        """
+        return self._player.decide(self._build(), observation, actor, deterministic)
+
+    @for_each_job
+    def export(self, path: str | Path | None = None, form: str = "maze") -> Path:
+        """Writes the policy as it is now, for use elsewhere; see `maze_core.export`.
+
+        Raises:
+            UserError: If something exists there, or a package is missing.
+        """
+        built = self._build()
+        actors = built.workspace.actors
+        spaces = (actors.observation_space, actors.action_space)
+        weights = weights_of(built.policy, None)
+        return write_export(Trained(self.registry, self._configured, weights, spaces, "the policy"), path, form)
+
+    @for_each_job
     def close(self) -> None:
         """Closes envs and loggers; ``with RunContext(...) as rc:`` does it at the end."""
         self._closed = True
@@ -299,41 +331,67 @@ class RunContext:
         self.close()
 
     @property
+    @for_each_job
     def policy(self) -> Policy:
         """The policy: after training the best one."""
         return self._build().policy
 
     @property
+    @for_each_job
+    def critic(self) -> Critic | None:
+        """What has a value; None where the algorithm learns none."""
+        return self._build().kernel.critic
+
+    @property
+    @for_each_job
+    def stats(self) -> dict[str, dict[str, float]]:
+        """The newest statistics of each stage: ``train``, ``eval``, ``final_eval``; empty before training."""
+        return {} if self._run is None else {name: dict(s.values) for name, s in self._run.loop.newest.items()}
+
+    @property
+    @for_each_job
     def env_factory(self) -> EnvFactory:
         """Makes the env of this run, wrapped as configured."""
         return self._build().workspace.factory
 
     @property
+    @for_each_job
     def trainer(self) -> Trainer:
         """The algorithm at work."""
         return self._build().trainer
 
     @property
+    def _config(self) -> TrainingConfig:
+        config = self._configured.config
+        assert isinstance(config, TrainingConfig)
+        return config
+
+    @property
+    @for_each_job
     def config(self) -> str:
         """The whole configuration as YAML."""
         return self._configured.to_yaml()
 
     @property
+    @for_each_job
     def raw_errors(self) -> bool:
         """True if the runner asks for errors with their traceback."""
-        return bool(getattr(self._configured.config.runner, "raw_errors", False))
+        return bool(getattr(self._config.runner, "raw_errors", False))
 
     @property
+    @for_each_job
     def run_dir(self) -> Path | None:
         """The run directory; None before training."""
         return self._run.loop.directory.path if self._run is not None else None
 
     @property
+    @for_each_job
     def resume_command(self) -> str | None:
         """The command that takes up the run; None while there is no checkpoint."""
         return self._run.resume_command if self._run is not None and self._run.checkpoints.numbers() else None
 
     @property
+    @for_each_job
     def training_seconds(self) -> float:
         """Seconds spent in training so far, evaluations excluded."""
         return self._run.loop.train_s if self._run is not None else 0.0
@@ -342,39 +400,3 @@ class RunContext:
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"{name}={value!r} is not allowed: it must be a whole number >= 1.")
-
-
-def _silence(configured: Configured, silent: bool) -> None:
-    if silent and "console" in configured.config.callbacks:
-        configured.config.callbacks["console"].terminal = False
-
-
-def _named_input_dir(overrides: Overrides) -> str | None:
-    """The run directory that is about to be opened: no plugin is loaded from inside it."""
-    named = [item.value for item in override_items(overrides) if item.key == "input_dir"]
-    return named[-1] if named and isinstance(named[-1], str) else None
-
-
-def _text(value: Any) -> str:
-    """A value as it is written on the command line."""
-    return as_text(str(value) if isinstance(value, Path) else value)
-
-
-def _resume_command(configured: Configured, plugins: Sequence[str], local_plugins: bool) -> Callable[[Path], str]:
-    words = [word for name in variables_in(configured.to_data()) for word in ("--env", name)]
-    return lambda path: _command("conf_train", (), plugins, local_plugins, [str(path), *words], "resume")
-
-
-def _command(
-    config_name: str,
-    directories: Sequence[Path],
-    plugins: Sequence[str],
-    local_plugins: bool,
-    overrides: Sequence[str],
-    verb: str = "train",
-) -> str:
-    words = [] if config_name == "conf_train" else ["--config-name", config_name]
-    words += [word for directory in directories for word in ("--config-dir", str(directory))]
-    words += [word for plugin in plugins for word in ("--plugin", plugin)]
-    words += [] if local_plugins else ["--no-local"]
-    return shlex.join(["maze", verb, *words, *overrides])

@@ -1,0 +1,327 @@
+"""Running policies: those of runs, heuristics and random ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maze_core.api.asked import as_list, named_input_dir
+from maze_core.api.commands import command
+from maze_core.build import BuiltRollout, build_rollout
+from maze_core.config import ConfigRequest, Configured, configure
+from maze_core.config.adopt import ADOPTED
+from maze_core.config.arguments import Arguments, Choice, Overrides
+from maze_core.config.overrides import Item
+from maze_core.console import Output, rollout_lines, rollout_table
+from maze_core.enums import RenderForm
+from maze_core.errors import UserError
+from maze_core.live import LiveObjects
+from maze_core.registry import Registry, load_registry
+from maze_core.rl.streams import draw_root_seed
+from maze_core.rl.trajectories import Trajectory
+from maze_core.run_config import RolloutConfig
+from maze_core.runs.filming import check_rendering
+from maze_core.runs.opened import open_run
+from maze_core.runs.rollout import STAGE, Episode, episode_seeds, run_rollout
+from maze_core.runs.rollout_files import CONFIG, RolloutFiles, row_of
+from maze_core.runs.run_directory import RunDirectory, environment
+from maze_core.runs.threads import limited_threads
+from maze_core.runs.watchdog import watching
+from maze_core.terminal_film import play
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """What came out of a rollout.
+
+    Args:
+        statistics: Of all episodes, by path, such as ``BaseEnvEvents/reward/mean``.
+        episodes: A row for each: episode, seed, return, env_steps, terminated, truncated, events.
+        trajectories: Every step of each episode, if they were recorded.
+        directory: Where files are; None if none were written.
+        animations: Files among them that show episodes.
+    """
+
+    statistics: Mapping[str, float]
+    episodes: Sequence[Mapping[str, Any]]
+    trajectories: Sequence[Trajectory] = ()
+    directory: Path | None = None
+    animations: Sequence[Path] = ()
+
+
+@dataclass
+class RolloutRequest:
+    """What a rollout is asked for.
+
+    Args:
+        groups: Options by group.
+        fields: Fields of the root.
+        overrides: Further values.
+        config_name: Root configuration.
+        config_dirs: The user's own config directories.
+        plugins: As given with ``--plugin``.
+        local_plugins: Whether local plugins are loaded.
+        variables: Names of environment variables that the configuration of a run may use.
+    """
+
+    groups: Mapping[str, Choice] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Overrides = ()
+    config_name: str = "conf_rollout"
+    config_dirs: Sequence[Path] = ()
+    plugins: Sequence[str] = ()
+    local_plugins: bool = True
+    variables: Sequence[str] = ()
+
+
+@dataclass
+class Prepared:
+    """A rollout with a valid configuration.
+
+    Args:
+        registry: All specs.
+        configured: Its configuration; the seed is set.
+        weights: Of a trained policy; None for policies without networks.
+        source: Where they come from, for messages.
+        command: The whole command line.
+        stage: Stream that seeds of episodes come from.
+    """
+
+    registry: Registry
+    configured: Configured
+    weights: Mapping[str, torch.Tensor] | None
+    source: str
+    command: str = ""
+    stage: str = STAGE
+
+    @property
+    def config(self) -> RolloutConfig:
+        """The configuration as typed objects."""
+        config = self.configured.config
+        assert isinstance(config, RolloutConfig)
+        return config
+
+
+def prepare(request: RolloutRequest) -> Prepared:
+    """Loads plugins, opens the run if one is named, and checks everything.
+
+    Raises:
+        MazeError: If something is unknown or contradictory, or the run cannot be used.
+    """
+    named = _input_dir(request)
+    registry = load_registry(request.plugins, request.local_plugins, named)
+    live = LiveObjects()
+    fields = {key: value for key, value in request.fields.items() if value is not None}
+    items = Arguments(registry, live).items(request.groups, fields, request.overrides)
+    registry = live.known_to(registry)
+    run = None if named is None else open_run(registry, named, request.variables, {item.key for item in items})
+    configured = rollout_config(registry, items, request, None if run is None else run.configured)
+    texts = [item.text for item in items]
+    words = [*texts, *(word for name in request.variables for word in ("--env", name))]
+    asked = command(request.config_name, request.config_dirs, request.plugins, request.local_plugins, words, "rollout")
+    weights, source = (None, "") if run is None else (run.weights, run.shown)
+    return Prepared(registry, configured, weights, source, asked)
+
+
+def _input_dir(request: RolloutRequest) -> str | None:
+    """The run that is named, as an argument or in overrides."""
+    found = request.fields.get("input_dir")
+    return str(found) if found is not None else named_input_dir(request.overrides)
+
+
+def rollout_config(
+    registry: Registry,
+    items: Sequence[Item],
+    request: RolloutRequest,
+    base: Configured | None,
+    with_runner: bool = False,
+) -> Configured:
+    """The configuration of a rollout; its seed is set.
+
+    Args:
+        registry: All specs.
+        items: What was asked for.
+        request: The rest of it.
+        base: The run whose policy it is about, or None.
+        with_runner: Whether it executes where the run does.
+    """
+    asked = ConfigRequest(request.config_name, items, request.config_dirs, RolloutConfig)
+    configured = configure(registry, asked, base, (*ADOPTED, "runner") if with_runner else ADOPTED)
+    if configured.config.seed is None:
+        configured.set("seed", draw_root_seed())
+    return configured
+
+
+def perform(prepared: Prepared, record: bool, save: bool, out: Output) -> RolloutResult:
+    """Runs the episodes of a rollout.
+
+    Args:
+        prepared: What to run.
+        record: Whether trajectories are kept in memory.
+        save: Whether a directory with results is made.
+        out: Where people see it.
+
+    Raises:
+        MazeError: If something cannot be built, an env fails, or the disk does not take the results.
+    """
+    config = prepared.config
+    with limited_threads(True), contextlib.closing(_built(prepared)) as built:
+        seeds = episode_seeds(config, built.streams, prepared.stage)
+        n_filmed = min(config.n_rendered, len(seeds)) if config.render is not None else 0
+        if config.render is not None:
+            check_rendering(built.workspace.factory, config.render)
+        with contextlib.ExitStack() as opened:
+            files = _files(prepared) if save else None
+            if files is not None:
+                opened.callback(files.close)
+            for note in built.notes:
+                out.line(note)
+            kept: list[Episode] = []
+
+            def tell(episode: Episode) -> None:
+                if files is not None:
+                    files.add(episode)
+                if episode.film is not None and config.render is RenderForm.terminal:
+                    play(episode.film, Output(), f"episode {episode.number}")
+                kept.append(_kept(episode, record))
+                out.bar("episodes", len(kept), len(seeds))
+
+            with watching(built.workspace.in_process, config.runner.step_timeout):
+                statistics = run_rollout(built, seeds, record or config.trajectories, n_filmed, tell)
+            if files is not None:
+                files.end(statistics)
+    directory = None if files is None else files.directory
+    result = RolloutResult(
+        dict(statistics.values), [row_of(episode) for episode in kept],
+        [episode.trajectory for episode in kept if episode.trajectory is not None],
+        directory, [] if files is None else files.animations,
+    )  # fmt: skip
+    out.line("")
+    out.line(rollout_table(statistics))
+    for line in rollout_lines(directory, config.trajectories, result.animations):
+        out.line(line)
+    return result
+
+
+def _built(prepared: Prepared) -> BuiltRollout:
+    return build_rollout(prepared.registry, prepared.configured, prepared.weights, prepared.source)
+
+
+def _kept(episode: Episode, record: bool) -> Episode:
+    """What stays in memory of an episode."""
+    return Episode(
+        episode.number, episode.seed, episode.episode_return, episode.env_steps, episode.terminated,
+        episode.truncated, episode.events, episode.trajectory if record else None,
+    )  # fmt: skip
+
+
+def _files(prepared: Prepared) -> RolloutFiles:
+    """Makes the directory of a rollout and writes into it what the rollout is."""
+    config, choices = prepared.config, prepared.configured.choices
+    directory = RunDirectory.create(config.run_dir, f"{choices['env']}-{choices['policy']}-rollout")
+    prepared.configured.set("run_dir", str(directory.path))
+    directory.write_text(CONFIG, prepared.configured.to_yaml())
+    directory.write_text("command.txt", prepared.command + "\n")
+    versions = {plugin.name: plugin.version for plugin in prepared.registry.plugins if not plugin.error}
+    assert config.seed is not None
+    directory.write_text("environment.json", environment(versions, config.seed))
+    return RolloutFiles(directory, config.trajectories, config.render)
+
+
+def rollout(
+    *,
+    env: Choice = None,
+    wrappers: Choice = None,
+    policy: Choice = None,
+    model: Choice = None,
+    critic: Choice = None,
+    algorithm: Choice = None,
+    runner: Choice = None,
+    experiment: str | None = None,
+    overrides: Overrides = (),
+    config_name: str = "conf_rollout",
+    config_dir: str | Path | None = None,
+    seed: int | None = None,
+    run_dir: str | Path | None = None,
+    input_dir: str | Path | None = None,
+    n_episodes: int | None = None,
+    episode_seeds: Sequence[int] | None = None,
+    max_env_steps: int | None = None,
+    trajectories: bool | None = None,
+    render: str | None = None,
+    n_rendered: int | None = None,
+    plugins: Sequence[str] | str = (),
+    local_plugins: bool = True,
+    variables: Sequence[str] | str = (),
+    record: bool = True,
+    save: bool = True,
+    silent: bool = False,
+) -> RolloutResult:
+    """Runs a policy, as ``maze rollout`` does.
+
+    ```python
+    result = rollout(input_dir="outputs/my_run", n_episodes=100)
+    result.statistics["BaseEnvEvents/reward/mean"]
+    ```
+
+    Args:
+        env: The environment; that of the run, if one is named. Components are given as to `RunContext`.
+        wrappers: Env wrappers, the first innermost.
+        policy: Who acts: ``random``, a heuristic, or the policy that the run trained.
+        model: The network of a trained policy.
+        critic: As in the run.
+        algorithm: As in the run.
+        runner: Where episodes execute.
+        experiment: A named complete rollout.
+        overrides: As for `RunContext`.
+        config_name: Root configuration.
+        config_dir: Directory with configuration files of your own.
+        seed: Root seed; drawn if not given.
+        run_dir: Directory of the results; a new one below outputs/ if not given.
+        input_dir: Directory of a run, whose env, wrappers and best policy are used.
+        n_episodes: How many episodes; 10 if not given.
+        episode_seeds: Their seeds; from the root seed if not given.
+        max_env_steps: After how many env steps an episode is truncated.
+        trajectories: Whether every step is saved.
+        render: ``gif``, ``webp``, ``mp4`` or ``terminal``.
+        n_rendered: How many episodes are shown, from the first on.
+        plugins: As for `RunContext`.
+        local_plugins: As for `RunContext`.
+        variables: Names of environment variables that the run's configuration may use.
+        record: Whether the result has the trajectories.
+        save: Whether files are written.
+        silent: Prints nothing.
+
+    Raises:
+        UserError: If something is unknown or contradictory.
+        NothingUsableError: If the run has no policy that can be used.
+        EnvFaultError: If an env fails.
+    """
+    groups = {
+        "experiment": experiment, "env": env, "wrappers": wrappers, "policy": policy, "model": model,
+        "critic": critic, "algorithm": algorithm, "runner": runner,
+    }  # fmt: skip
+    fields = {
+        "seed": seed, "run_dir": run_dir, "input_dir": input_dir, "n_episodes": n_episodes,
+        "episode_seeds": episode_seeds, "max_env_steps": max_env_steps, "trajectories": trajectories,
+        "render": render, "n_rendered": n_rendered,
+    }  # fmt: skip
+    request = RolloutRequest(
+        groups, fields, overrides, config_name, () if config_dir is None else (Path(config_dir),),
+        as_list(plugins), local_plugins, as_list(variables),
+    )  # fmt: skip
+    prepared = prepare(request)
+    _check_saved(prepared, save)
+    return perform(prepared, record, save, Output(terminal=not silent))
+
+
+def _check_saved(prepared: Prepared, save: bool) -> None:
+    config = prepared.config
+    wants = config.trajectories or config.render not in (None, RenderForm.terminal) or config.run_dir is not None
+    if wants and not save:
+        raise UserError("save=False writes nothing, and run_dir, trajectories or render ask for files. Leave out one.")

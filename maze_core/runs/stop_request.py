@@ -1,0 +1,46 @@
+"""Signals that ask a run to end: it finishes what it is at, unless it is asked twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Remembers the signal that asked the run to end."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes over the signals that ask a program to end, but for those that are ignored.
+
+        A second one acts at once. Outside the main thread: nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+        def request(number: int, frame: FrameType | None) -> None:
+            self.signal = number
+            line = b"\n" if os.isatty(2) else b""  # behind the ^C of a terminal
+            os.write(2, line + b"maze: ending after this update; the same again ends at once\n")
+            for other, handler in before.items():
+                signal.signal(other, handler)
+
+        for number in before:
+            signal.signal(number, request)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
