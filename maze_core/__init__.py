@@ -50,22 +50,26 @@ from maze_core.specs import (
 
 if TYPE_CHECKING:
     from maze_core.api import RolloutResult, RunContext, export, rollout
+    from maze_core.builtins.config import LocalRunnerConfig
+    from maze_core.builtins.runners import LocalRunner
     from maze_core.exports.artefact import ExportedPolicy, load_policy
     from maze_core.runs.trajectories import load_trajectories, save_trajectory
 
 __all__ = [
     "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "CriticSpec",
-    "DrawsActions", "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "MazeError",
-    "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError", "PolicySpec", "RolloutResult", "RunContext",
-    "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "Schedule", "StorageError", "Trainer",
-    "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "did_you_mean", "export", "hookimpl",
-    "load_policy", "load_trajectories", "require", "rollout", "save_trajectory",
+    "DrawsActions", "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "LocalRunner",
+    "LocalRunnerConfig", "MazeError", "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError", "PolicySpec",
+    "RolloutResult", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "Schedule",
+    "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "did_you_mean",
+    "export", "hookimpl", "load_policy", "load_trajectories", "require", "rollout", "save_trajectory",
 ]  # fmt: skip
 
 
 _LAZY = {
     "RunContext": "maze_core.api",
     "RolloutResult": "maze_core.api",
+    "LocalRunner": "maze_core.builtins.runners",
+    "LocalRunnerConfig": "maze_core.builtins.config",
     "export": "maze_core.api",
     "rollout": "maze_core.api",
     "ExportedPolicy": "maze_core.exports.artefact",

@@ -138,7 +138,7 @@ def is_network(value: Any) -> bool:
 def describe(value: Any) -> str:
     """What an object is, in words that mean the same in another process."""
     named = value if hasattr(value, "__qualname__") else type(value)
-    text = f"{named.__module__}.{named.__qualname__}"
+    text = f"{named.__module__}.{named.__qualname__}".removeprefix("builtins.")
     return text[:MAX_SHOWN] if named is value else f"a {text}"[:MAX_SHOWN]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from torch import nn
 
 from maze_core.errors import NothingUsableError, UserError
@@ -46,6 +47,9 @@ def build_networks(
     with _seeded(streams, "critic_weights"):
         models = _Models(registry, model_configs(registry, model, actors, where), policy, device, where)
         critic = resolve_build(critic_spec.build)(config.critic, actors.step_keys, lambda key: models(key, {VALUE: 1}))
+    if critic is not None and not critic.in_policy:
+        named = [(f"critic.{key}", model) for key, model in critic.models.items()]
+        _refuse_shared([*policy.models.items(), *named], "critic=<network>, or use critic=shared_embedding")
     return policy, None if critic is None else critic.eval()  # torch's mode; `Kernel.learning` changes it for updates
 
 
@@ -87,9 +91,24 @@ def build_policy(
                     "Use critic=shared or critic=per_sub_step."
                 )
             models[key] = build(key, {**actor.heads.output_sizes, **extra})
+    _refuse_shared(models.items(), "model={<step key>: <network>, ...}")
     policy = Policy(actors, models, normalization, initial_log_std)
     policy.log_stds.to(device)  # statistics of observations stay where observations come from
     return policy.eval()  # torch's mode; `Kernel.learning` changes it for updates
+
+
+def _refuse_shared(models: Iterable[tuple[str, nn.Module]], instead: str) -> None:
+    """Refuses one network in two places: it would be two sets of weights when they are saved, and one when they learn.
+
+    Raises:
+        UserError: If there is one.
+    """
+    owners: dict[int, str] = {}
+    for key, model in models:
+        for parameter in model.parameters():
+            other = owners.setdefault(id(parameter), key)
+            if other != key:
+                raise UserError(f"{other!r} and {key!r} have the same network. Give each its own: {instead}.")
 
 
 @contextlib.contextmanager
@@ -125,14 +144,66 @@ class _Models:
             key = f"{self._where}.actors.{step_key}"
             raise UserError(f"{key} is no model. Choose one with {key}=<name>.")
         build = resolve_build(spec.build)
+        space = self._policy.encoders[step_key].space
         try:
-            model = build(config, self._policy.encoders[step_key].space, output_sizes)
-            return model.to(self._device)  # type: ignore[no-any-return]
+            model = build(config, space, output_sizes).to(self._device)
+            check_fit(model, space, output_sizes, self._device)
+            return model  # type: ignore[no-any-return]
         except (RuntimeError, MemoryError, ValueError, TypeError) as error:
             reason = str(error).partition("\n")[0]
+            parts = ", ".join(f"{key} {_shape(part)}" for key, part in space.spaces.items())
             raise UserError(
-                f"model {spec.name!r} of actor {step_key!r} raised {type(error).__name__}: {reason}"
+                f"model {spec.name!r} of actor {step_key!r} raised {type(error).__name__}: {reason}\n"
+                f"It gets a mapping with {parts}, and must put out one with {_needed(output_sizes)}."
             ) from error
+
+
+def check_fit(model: nn.Module, space: spaces.Dict, output_sizes: Mapping[str, int], device: torch.device) -> None:
+    """Checks that a model reads what an actor observes, and puts out what its heads need.
+
+    Args:
+        model: The model.
+        space: The encoded observation space.
+        output_sizes: Size of each head.
+        device: Where the model lives.
+
+    Raises:
+        ValueError: If the outputs are others. Whatever a model raises that reads something else passes unchanged.
+    """
+    before = model.training
+    model.eval()  # it learns nothing from this
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            outputs: Any = model(_zeros(space, device))
+    finally:
+        model.train(before)
+    if not isinstance(outputs, Mapping):
+        raise ValueError(f"it puts out a {type(outputs).__name__}")
+    for head, size in output_sizes.items():
+        shape = getattr(outputs.get(head), "shape", None)
+        if shape is None or tuple(shape) != (2, size):
+            given = ", ".join(f"{key} {list(getattr(value, 'shape', ()))}" for key, value in outputs.items())
+            raise ValueError(f"of 2 observations it puts out {given or 'nothing'}")
+
+
+def _zeros(space: spaces.Dict, device: torch.device) -> dict[str, Any]:
+    """Two encoded observations."""
+    return {
+        key: _zeros(part, device)
+        if isinstance(part, spaces.Dict)
+        else torch.zeros(2, *(part.shape or ()), device=device)
+        for key, part in space.spaces.items()
+    }
+
+
+def _needed(output_sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{head} [B, {size}]" for head, size in output_sizes.items())
+
+
+def _shape(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Dict):
+        return f"({', '.join(f'{key} {_shape(part)}' for key, part in space.spaces.items())})"
+    return f"[{', '.join(['B', *map(str, space.shape or ())])}]"
 
 
 def model_configs(registry: Registry, model_config: Any, actors: Actors, where: str = "model") -> Mapping[str, Any]:

@@ -31,6 +31,9 @@ HOMES = {
     "imageio_ffmpeg": ("maze_core/animations.py",),
     "safetensors": ("maze_core/runs/checkpoints.py", "maze_core/exports/artefact.py"),
     "cloudpickle": ("maze_core/blueprint.py", "maze_core/workers/"),
+    "onnx": ("maze_core/exports/onnx.py",),
+    "onnxscript": ("maze_core/exports/onnx.py",),
+    "onnxruntime": ("maze_core/exports/onnx.py",),
     "threadpoolctl": ("maze_core/runs/threads.py",),
     "tensorboard": ("maze_core/builtins/tensorboard_callback.py",),
 }

@@ -217,8 +217,7 @@ class RunContext:
         if self._closed:
             raise UserError("this RunContext is closed; make a new one.")
         if self._built is None:
-            input_dir = self._config.input_dir
-            weights = None if input_dir is None else stored_weights(input_dir)
+            weights = None if self._config.input_dir is None else stored_weights(self._config.input_dir)
             with limited_threads(True):  # initial weights must not depend on their number
                 self._built = build_run(self.registry, self._configured, weights)
         return self._built
@@ -305,11 +304,10 @@ class RunContext:
         Raises:
             UserError: If something exists there, or a package is missing.
         """
-        built = self._build()
-        actors = built.workspace.actors
-        spaces = (actors.observation_space, actors.action_space)
-        weights = weights_of(built.policy, None)
-        return write_export(Trained(self.registry, self._configured, weights, spaces, "the policy"), path, form)
+        policy = self._build().policy
+        spaces = (policy.actors.observation_space, policy.actors.action_space)
+        trained = Trained(self.registry, self._configured, weights_of(policy, None), spaces, "the policy")
+        return write_export(trained, path, form)
 
     @for_each_job
     def close(self) -> None:

@@ -267,6 +267,8 @@ def _module_name(path: str) -> str:
 
 def box_parts(space: spaces.Space[Any], path: str = "") -> Iterable[tuple[str, tuple[int, ...]]]:
     """Path and shape of each Box in an actor's observation space, as the encoded space names them."""
+    if not path and not isinstance(space, spaces.Dict):
+        path = OBSERVATION
     if isinstance(space, spaces.Dict):
         for key, sub in space.spaces.items():
             if "/" in str(key):
@@ -275,9 +277,9 @@ def box_parts(space: spaces.Space[Any], path: str = "") -> Iterable[tuple[str, t
                 yield from box_parts(sub, f"{path}/{key}" if path else str(key))
     elif isinstance(space, spaces.Tuple):
         for index, sub in enumerate(space.spaces):
-            yield from box_parts(sub, f"{path}/{index}" if path else str(index))
+            yield from box_parts(sub, f"{path}/{index}")
     elif isinstance(space, spaces.Box):
-        yield path or OBSERVATION, space.shape
+        yield path, space.shape
 
 
 def part_of(encoded: Encoded, path: str) -> NDArray[np.float32]:

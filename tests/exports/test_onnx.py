@@ -69,6 +69,15 @@ DECISIONS = spaces.Dict(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several would wait for each other in batches of one, where other tests run beside these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def louder(policy, gain=1.0):
     """With weights that make decisions vary."""
     generator = torch.Generator().manual_seed(1)
