@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import operator
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +24,7 @@ from maze_core.config.overrides import read_items
 from maze_core.field_docs import as_text, field_docs
 from maze_core.hookspecs import HOOKS
 from maze_core.registry import GROUPS, KINDS, load_registry
-from maze_core.run_config import CHANGEABLE, CheckpointConfig
+from maze_core.run_config import CHANGEABLE, CheckpointConfig, RolloutConfig
 from maze_core.testing import check_env as check_structure
 
 ROOT = Path(__file__).parents[1]
@@ -199,14 +203,87 @@ def test_statistics_guide_env_tells_the_statistics_that_the_text_names(run_code,
     assert [path for path in named if not any(known.startswith(path) for known in found)] == []
 
 
+def python_blocks(page: str) -> list[tuple[str, str]]:
+    """Snippets of Python, each with the object whose source it shows, or nothing."""
+    return re.findall(r"(?:<!-- source: (\S+) -->\n)?^```python\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+
+
+WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_every_python_snippet_runs(page, tmp_path, monkeypatch, capsys):
+    """In the order of the page: a snippet may use what an earlier one defined, and a run in outputs/my_run."""
+    from maze_core import RunContext
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    if "outputs/my_run" in "".join(code for _, code in python_blocks(page)):
+        with RunContext(overrides={**FEW, "runner.n_epochs": 1}, run_dir="outputs/my_run", seed=1, silent=True) as rc:
+            rc.train()
+    module = ModuleType("documented")
+    monkeypatch.setitem(sys.modules, "documented", module)
+    for number, (source, code) in enumerate(python_blocks(page), 1):
+        if not source:
+            exec(compile(code.replace("n_epochs=200", "n_epochs=2"), f"{page}, snippet {number}", "exec"), vars(module))
+
+
+@pytest.mark.parametrize(
+    ("page", "source", "code"), [(page, *block) for page in WITH_PYTHON for block in python_blocks(page) if block[0]]
+)
+def test_source_in_a_guide_is_that_of_the_code(page, source, code):
+    module, _, path = source.partition(":")
+    shown = operator.attrgetter(path)(importlib.import_module(module))
+    assert code == textwrap.dedent(inspect.getsource(shown))
+
+
+def test_guides_show_the_training_loop_and_the_runner():
+    assert {"maze_core.runs.train:TrainingLoop.run", "maze_core.protocols:Runner"} <= {
+        source for source, _ in python_blocks("docs/python.md")
+    }
+
+
+def test_rollout_guide_lists_all_options_with_their_defaults():
+    options = [row[:2] for row in rows_below("docs/rollouts.md", "option |")]
+    assert sorted(options) == sorted(
+        [doc.name, as_text(doc.default)] for doc in field_docs(RolloutConfig) if doc.name not in GROUPS
+    )
+
+
+def test_rollout_guide_lists_the_policies_of_the_core():
+    registry = load_registry(local_plugins=False)
+    core = [spec.name for spec in registry.specs("policy") if registry.owner(spec).origin == "core"]
+    assert sorted(row[0] for row in rows_below("docs/rollouts.md", "policy |")) == core
+
+
+def test_rollout_guide_names_all_files_of_a_rollout(tmp_path, monkeypatch):
+    from maze_core import rollout
+
+    monkeypatch.chdir(tmp_path)
+    result = rollout(n_episodes=1, trajectories=True, render="gif", seed=1, silent=True)
+    files = {str(file.relative_to(result.directory)) for file in result.directory.rglob("*") if file.is_file()}
+    named = {name for row in rows_below("docs/rollouts.md", "file |") for name in re.findall(r"[\w/]+\.\w+", row[0])}
+    assert files == named
+
+
+def test_plugin_guide_policy_balances_the_pole(tmp_path, monkeypatch):
+    from maze_core import rollout
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    snippet = next(b for b in code_blocks("docs/plugins.md", "python") if "class Lean:" in b)
+    (tmp_path / "maze_plugins.py").write_text(snippet)
+    result = rollout(policy="lean", n_episodes=5, seed=1, save=False, silent=True)
+    assert result.statistics["BaseEnvEvents/reward/mean"] > 150  # random actions get 22
+
+
 def test_every_hook_is_in_the_plugin_guide():
     assert [hook for hook in HOOKS if f"`{hook}`" not in text("docs/plugins.md")] == []
 
 
 def test_every_group_is_in_the_configuration_guide():
-    assert [
-        group for group in GROUPS if group != "policy" and f"| `{group}` |" not in text("docs/configuration.md")
-    ] == []
+    assert [group for group in GROUPS if f"| `{group}` |" not in text("docs/configuration.md")] == []
 
 
 def test_every_command_is_in_the_readme():
@@ -248,6 +325,16 @@ def test_documented_command_is_understood(page, line, tmp_path, monkeypatch):
         registry = load_registry(local_plugins=False)
         for job in expand_sweeps(words):
             configure(registry, ConfigRequest(items=read_items(job)))
+    if command == "rollout":
+        check_rollout(words)
+
+
+def check_rollout(words: list[str]) -> None:
+    """Whether the overrides of a rollout exist, of a run that was trained with the defaults."""
+    registry = load_registry(local_plugins=False)
+    base = configure(registry, ConfigRequest()) if "--run" in words else None
+    words = [word for word in words if word not in ("--run", "RUN_DIR")]
+    configure(registry, ConfigRequest("conf_rollout", read_items(words), (), RolloutConfig), base)
 
 
 def test_documented_presets_are_those_of_the_example():
