@@ -4,14 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := . plugins/envs/gym_env plugins/envs/cutting_2d plugins/models/perception plugins/algorithms/es \
 	plugins/algorithms/ppo plugins/algorithms/a2c
-SOURCES := maze_core conf plugins tests benchmarks examples
+SOURCES := maze_core conf plugins tests benchmarks examples docs/*.py
 
 .DEFAULT_GOAL := help
 
 # Tests run side by side, one thread each: more would only wait for each other.
 test test-all kill-sweep check: export OMP_NUM_THREADS := 1
 test test-all kill-sweep check: export OPENBLAS_NUM_THREADS := 1
-.PHONY: help install train test test-all kill-sweep check lint format types bench bench-install clean
+.PHONY: help install train test test-all kill-sweep check lint format types docs bench bench-install clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,11 @@ format: install  ## Format the code.
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
+docs: install  ## Write the reference anew, and build the documentation as a site in site/.
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python -m sphinx -W --keep-going -E -q -c docs -d site/.doctrees . site
+	@echo "Open site/index.html"
+
 bench-install: install $(VENV)-bench/.installed  ## Set up the environment of the benchmarks' peers.
 
 $(VENV)-bench/.installed: benchmarks/requirements.txt
@@ -62,6 +67,7 @@ $(VENV)-bench/.installed: benchmarks/requirements.txt
 bench: bench-install  ## Measure speed side by side with the peers.
 	$(BIN)/python benchmarks/es_cartpole.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/rollouts.py
 
-clean:  ## Remove the virtual environments and caches.
-	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache
+clean:  ## Remove the virtual environments, the site and caches.
+	rm -rf $(VENV) $(VENV)-bench site .pytest_cache .mypy_cache .ruff_cache

@@ -39,6 +39,7 @@ from maze_core.run_config import EvaluationConfig, RunnerConfig
 from maze_core.specs import (
     API_VERSION,
     CallbackSpec,
+    CommandSpec,
     CriticSpec,
     EnvSpec,
     ModelSpec,
@@ -56,12 +57,12 @@ if TYPE_CHECKING:
     from maze_core.runs.trajectories import load_trajectories, save_trajectory
 
 __all__ = [
-    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "ConfigError", "CriticSpec",
-    "DrawsActions", "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "LocalRunner",
-    "LocalRunnerConfig", "MazeError", "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError", "PolicySpec",
-    "RolloutResult", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "Schedule",
-    "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec", "did_you_mean",
-    "export", "hookimpl", "load_policy", "load_trajectories", "require", "rollout", "save_trajectory",
+    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "CommandSpec", "ConfigError",
+    "CriticSpec", "DrawsActions", "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy",
+    "LocalRunner", "LocalRunnerConfig", "MazeError", "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError",
+    "PolicySpec", "RolloutResult", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec",
+    "Schedule", "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec",
+    "did_you_mean", "export", "hookimpl", "load_policy", "load_trajectories", "require", "rollout", "save_trajectory",
 ]  # fmt: skip
 
 

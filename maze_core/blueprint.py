@@ -15,6 +15,9 @@ from maze_core.live import live_plugin
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.registry import Registry
 from maze_core.run_config import RunConfig
+from maze_core.specs import Spec
+
+UNSENT, INSTEAD = "a live object", "Use runner.n_workers=0."
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,10 @@ class Blueprint:
             if name is not None and own is not None:
                 sys.modules.setdefault(name, own)  # pickles name it so
         config: RunConfig
-        config, live = cloudpickle.loads(self.config)  # from the parent process, never from a file
+        try:
+            config, live = cloudpickle.loads(self.config)  # from the parent process, never from a file
+        except Exception as error:  # whatever an object raises that is made anew
+            raise UserError(f"workers cannot take over {UNSENT}: {type(error).__name__}: {error}. {INSTEAD}") from error
         return registry if live is None else Registry([*registry.plugins, live], self.sources), config
 
 
@@ -86,7 +92,18 @@ def _pickled(config: RunConfig, registry: Registry) -> bytes:
     Raises:
         UserError: If an object cannot be sent.
     """
+    live = live_plugin(registry)
     try:
-        return cloudpickle.dumps((config, live_plugin(registry)))  # type: ignore[no-any-return]
+        return cloudpickle.dumps((config, live))  # type: ignore[no-any-return]
     except Exception as error:  # whatever an object raises that is pickled
-        raise UserError(f"a live object cannot be sent to workers: {error}. Use runner.n_workers=0.") from error
+        specs = [] if live is None else live.specs
+        names = [f"{spec.name} ({spec.summary})" for spec in specs if not _can_be_sent(spec)]
+        raise UserError(f"{', '.join(names) or UNSENT} cannot be sent to workers: {error}. {INSTEAD}") from error
+
+
+def _can_be_sent(spec: Spec) -> bool:
+    try:
+        cloudpickle.dumps(spec)
+    except Exception:
+        return False
+    return True

@@ -15,10 +15,11 @@ from maze_core.blueprint import Blueprint
 from maze_core.config import Configured
 from maze_core.enums import BoxDistribution, OnEnvError
 from maze_core.env_factory import EnvFactory
-from maze_core.errors import PluginError, UserError
+from maze_core.errors import MazeError, NonFiniteError, NothingUsableError, PluginError, UserError
 from maze_core.networks import build_networks, take_trained, warm_start
-from maze_core.protocols import Acting, Callback, Runner, Trainer, TrainingJob
+from maze_core.protocols import Callback, Runner, Trainer, TrainingJob
 from maze_core.registry import Registry
+from maze_core.rl.acting import CheckedPolicy, checked_policy
 from maze_core.rl.actors import Actors
 from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Kernel
@@ -159,7 +160,7 @@ def build_rollout(
         workspace = _rollout_workspace(registry, config, factory, probe)
         failed.callback(workspace.close)
         if weights is not None and isinstance(workspace, RunWorkspace):
-            take_trained(workspace.kernel.policy, weights, source, workspace.kernel.critic)
+            _take_trained(workspace.kernel, weights, source)
         runner: Runner = _build(registry, config.runner)(config.runner)
         failed.callback(runner.close)
         where = runner.start(workspace, partial(Blueprint.of, registry, config), probe)
@@ -167,6 +168,13 @@ def build_rollout(
         notes = [*configured.notes, _rollout_note(probe, configured.choices["policy"], workspace, where)]
         failed.pop_all()
         return BuiltRollout(workspace, runner, Streams(config.seed), notes)
+
+
+def _take_trained(kernel: Kernel, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    try:
+        take_trained(kernel.policy, weights, source, kernel.critic)
+    except NonFiniteError as error:  # nothing stopped being finite: these weights never were
+        raise NothingUsableError(f"{source} cannot be used: {error}") from None
 
 
 def build_workspace(registry: Registry, config: RunConfig) -> EnvWorkspace:
@@ -186,24 +194,35 @@ def _rollout_workspace(
     registry: Registry, config: RolloutConfig, factory: EnvFactory, probe: AnyVectorEnv
 ) -> EnvWorkspace:
     spec = registry.of_config(type(config.policy))
+    if isinstance(spec, PolicySpec) and spec.networks:
+        kernel = _kernel(registry, config, probe)
+        return RunWorkspace(factory, kernel, acting=build_acting(registry, config.policy, kernel.policy.actors, kernel))
+    actors = Actors(probe.single_observation_space, probe.single_action_space)
+    return EnvWorkspace(factory, actors, build_acting(registry, config.policy, actors))
+
+
+def build_acting(registry: Registry, config: Any, actors: Actors, kernel: Kernel | None = None) -> CheckedPolicy:
+    """Builds who acts in a rollout.
+
+    Args:
+        registry: All specs.
+        config: Of the policy.
+        actors: Of the env.
+        kernel: For a policy with networks.
+
+    Raises:
+        PluginError: If what a plugin builds cannot act, or raises.
+    """
+    spec = registry.of_config(type(config))
     assert isinstance(spec, PolicySpec)
-    build = resolve_build(spec.build)
-    if not spec.networks:
-        actors = Actors(probe.single_observation_space, probe.single_action_space)
-        return EnvWorkspace(factory, actors, _acting(build(config.policy, actors), spec))
-    if config.model is None:
-        raise UserError(f"policy={spec.name} acts with the networks of a run. Name it: --run RUN_DIR")
-    kernel = _kernel(registry, config, probe)
-    return RunWorkspace(factory, kernel, acting=_acting(build(config.policy, kernel), spec))
-
-
-def _acting(policy: Any, spec: PolicySpec) -> Acting:
-    if not callable(getattr(policy, "act", None)):
-        raise PluginError(
-            f"policy {spec.name!r} cannot act: {type(policy).__name__} has no method act; "
-            "maze_core.Acting says what it returns."
-        )
-    return policy  # type: ignore[no-any-return]
+    name, build = f"policy {spec.name!r}", resolve_build(spec.build)
+    try:
+        policy = build(config, kernel if spec.networks else actors)
+    except MazeError:
+        raise
+    except Exception as error:  # whatever somebody's own policy raises
+        raise PluginError(f"{name} raised {type(error).__name__} when it was built: {error}") from error
+    return checked_policy(policy, actors, name)
 
 
 def _workspace(registry: Registry, config: TrainingConfig, factory: EnvFactory, probe: AnyVectorEnv) -> RunWorkspace:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.syntax import Syntax
 from rich.table import Table
 
+from maze_core.errors import printable
 from maze_core.field_docs import FieldDoc, as_text
 from maze_core.protocols import EpochReport, RunSummary
 
@@ -197,8 +198,7 @@ class Output:
 
     def line(self, text: str, style: str | None = None) -> None:
         """Writes a text; what could move the cursor is shown, not obeyed."""
-        text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode()
-                       for c in text)  # fmt: skip
+        text = "\n".join(map(printable, text.split("\n")))
         if self._log is not None:
             self._log(f"{text}\n")
         if self.live:

@@ -40,6 +40,17 @@ def masked(text: str) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """A text on one line, without characters that could move the cursor or change colours of a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str, limit: int) -> str:
+    """A text of a stranger in one printable line of bounded length."""
+    line = printable(" ".join(text[: 4 * limit].split()))
+    return line if len(line) <= limit else f"{line[: limit - 4]} ..."
+
+
 class MazeError(Exception):
     """Base of all errors that Maze raises on purpose; its text shows no value that is hidden."""
 

@@ -21,12 +21,13 @@ import pluggy
 
 from maze_core.specs import (
     CallbackSpec,
+    CommandSpec,
     CriticSpec,
     EnvSpec,
     ModelSpec,
+    Offer,
     PolicySpec,
     RunnerSpec,
-    Spec,
     TrainerSpec,
     WrapperSpec,
 )
@@ -78,7 +79,19 @@ def maze_callbacks() -> Iterable[CallbackSpec]:  # type: ignore[empty-body]
     """Receivers of a run's progress, selected by ``callbacks=``."""
 
 
-HOOKS: dict[str, type[Spec]] = {
+@hookspec
+def maze_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
+    """Commands of click, each run as ``maze <name>`` and imported only then.
+
+    ```python
+    @hookimpl
+    def maze_commands():
+        yield CommandSpec(name="stock", summary="Count the stock.", build="my_project.stock:command")
+    ```
+    """
+
+
+HOOKS: dict[str, type[Offer]] = {
     "maze_envs": EnvSpec,
     "maze_wrappers": WrapperSpec,
     "maze_models": ModelSpec,
@@ -87,5 +100,6 @@ HOOKS: dict[str, type[Spec]] = {
     "maze_runners": RunnerSpec,
     "maze_policies": PolicySpec,
     "maze_callbacks": CallbackSpec,
+    "maze_commands": CommandSpec,
 }
 """Which type of spec each hook yields."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import nn
 
-from maze_core.errors import NothingUsableError, UserError
+from maze_core.errors import MazeError, NothingUsableError, UserError
+from maze_core.live import GivenNetwork
 from maze_core.registry import Registry
 from maze_core.rl.actors import Actors
 from maze_core.rl.critics import VALUE, Critic
@@ -19,6 +22,12 @@ from maze_core.rl.policy import CRITIC_PREFIX, Policy, take_weights
 from maze_core.rl.streams import Streams
 from maze_core.run_config import PerActorConfig, RunConfig
 from maze_core.specs import CriticSpec, ModelSpec, TrainerSpec, resolve_build
+
+DEFAULT_MODEL = "flatten_concat"
+"""The model of those for whom none was chosen."""
+
+_RANDOMNESS = threading.RLock()
+"""Held while torch's own generator is seeded, which all threads share."""
 
 
 def build_networks(
@@ -43,7 +52,7 @@ def build_networks(
         getattr(config.algorithm, "initial_log_std", 0.0), critic_spec.in_policy,
     )  # fmt: skip
     chosen = getattr(config.critic, "model", None)
-    where, model = ("model", config.model) if chosen is None else ("critic.model", chosen)
+    where, model = ("model", _another(registry, config.model)) if chosen is None else ("critic.model", chosen)
     with _seeded(streams, "critic_weights"):
         models = _Models(registry, model_configs(registry, model, actors, where), policy, device, where)
         critic = resolve_build(critic_spec.build)(config.critic, actors.step_keys, lambda key: models(key, {VALUE: 1}))
@@ -51,6 +60,16 @@ def build_networks(
         named = [(f"critic.{key}", model) for key, model in critic.models.items()]
         _refuse_shared([*policy.models.items(), *named], "critic=<network>, or use critic=shared_embedding")
     return policy, None if critic is None else critic.eval()  # torch's mode; `Kernel.learning` changes it for updates
+
+
+def _another(registry: Registry, model: Any) -> Any:
+    """The config of a critic like a policy: of a network that was given there is one only, so it gets the default."""
+    if isinstance(model, PerActorConfig):
+        actors = {key: _another(registry, part) for key, part in model.actors.items()}
+        return replace(model, default=_another(registry, model.default), actors=actors)
+    spec = registry.of_config(type(model))
+    given = spec is not None and isinstance(spec.build, GivenNetwork)
+    return registry.get("model", DEFAULT_MODEL).config() if given else model
 
 
 def build_policy(
@@ -114,7 +133,7 @@ def _refuse_shared(models: Iterable[tuple[str, nn.Module]], instead: str) -> Non
 @contextlib.contextmanager
 def _seeded(streams: Streams, name: str) -> Iterator[None]:
     """Seeds torch's own generator, and restores it."""
-    with torch.random.fork_rng(devices=[]):
+    with _RANDOMNESS, torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(streams.generator(name).integers(2**31)))
         yield
 
@@ -149,7 +168,9 @@ class _Models:
             model = build(config, space, output_sizes).to(self._device)
             check_fit(model, space, output_sizes, self._device)
             return model  # type: ignore[no-any-return]
-        except (RuntimeError, MemoryError, ValueError, TypeError) as error:
+        except MazeError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever somebody's own model raises
             reason = str(error).partition("\n")[0]
             parts = ", ".join(f"{key} {_shape(part)}" for key, part in space.spaces.items())
             raise UserError(
@@ -230,7 +251,7 @@ def model_configs(registry: Registry, model_config: Any, actors: Actors, where: 
         raise UserError(f"{where}.separate_agents=true: critics follow the policy. Use model.separate_agents=true.")
     default = model_config.default
     if default is None and set(model_config.actors) != set(parts.values()):
-        default = registry.get("model", "flatten_concat").config()
+        default = registry.get("model", DEFAULT_MODEL).config()
     return {key: model_config.actors.get(part, default) for key, part in parts.items()}
 
 

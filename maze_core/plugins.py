@@ -3,31 +3,34 @@
 The order is: the core's own plugin, entry points of the group ``maze``, those named with
 ``--plugin`` or ``MAZE_PLUGINS``, and ``maze_plugins.py`` in the current directory. The loop is ours
 rather than pluggy's loader because there one broken distribution ends every command; here it
-costs itself only.
+costs itself only, and leaves the process as it was (`maze_core.isolation`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
+import math
 import os
 import sys
 import traceback
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
 from maze_core import hookspecs
-from maze_core.errors import PluginError, did_you_mean, unknown_name
+from maze_core.errors import PluginError, did_you_mean, one_line, printable, unknown_name
 from maze_core.hookspecs import HOOKS, PROJECT_NAME
-from maze_core.run_config import RunnerConfig
-from maze_core.specs import API_VERSION, RunnerSpec, Spec
+from maze_core.isolation import PluginTimeout, isolated
+from maze_core.spec_checks import FILE_NAME, check_name, check_presets, checked
+from maze_core.specs import API_VERSION, CommandSpec, Offer, Spec
 
 LOCAL_FILE = "maze_plugins.py"
 """A file of this name makes a folder a local project."""
@@ -36,6 +39,15 @@ RUN_FILES = ("command.txt", "config.yaml", "environment.json")
 """A folder with all of these is a run directory."""
 
 BUILTINS = "maze_core.builtins.plugin"
+
+TIMEOUT = "MAZE_PLUGIN_TIMEOUT"
+DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S = 10.0, 86400.0
+
+MAX_OFFERS = 1000
+"""Specs that one hook may yield."""
+
+MAX_TEXT, MAX_DETAILS = 500, 20_000
+"""Characters that are kept of an error, and of its traceback."""
 
 
 @dataclass
@@ -48,7 +60,9 @@ class Plugin:
         distribution: Name and version of the package that brings it; empty if it is none.
         location: Module name or file.
         conf_dir: Folder with its presets, or None.
-        specs: What it offers; empty when it failed.
+        specs: What of it a configuration can select; empty when it failed.
+        commands: The commands it brings; empty when it failed.
+        notes: What it changed of the process while it was loaded, each in a sentence.
         error: Why it cannot be used, in one line; empty when it can.
         details: The traceback behind `error`; empty when there is none.
     """
@@ -59,6 +73,8 @@ class Plugin:
     location: str
     conf_dir: Path | None = None
     specs: list[Spec] = field(default_factory=list)
+    commands: list[CommandSpec] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: str = ""
     details: str = ""
 
@@ -70,7 +86,12 @@ class Plugin:
     @property
     def label(self) -> str:
         """The distribution, or what else tells the user where the plugin comes from."""
-        return self.distribution or self.location
+        return self.distribution or printable(self.location)
+
+    @property
+    def offers(self) -> list[Offer]:
+        """All that it offers."""
+        return [*self.specs, *self.commands]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +102,8 @@ class PluginSources:
         named: Modules, files or folders, as given with ``--plugin``.
         local_dir: Folder whose ``maze_plugins.py`` is loaded; None for no local project.
         foreign: A run directory that is about to be opened; none is loaded from inside it.
-        environ: Where ``MAZE_PLUGINS``, ``MAZE_DISABLE_PLUGINS``, ``MAZE_LOAD_PLUGINS`` and
-            ``MAZE_STRICT`` are looked up.
+        environ: Where ``MAZE_PLUGINS``, ``MAZE_DISABLE_PLUGINS``, ``MAZE_LOAD_PLUGINS``,
+            ``MAZE_STRICT`` and ``MAZE_PLUGIN_TIMEOUT`` are looked up.
     """
 
     named: Sequence[str] = ()
@@ -95,15 +116,15 @@ def load_plugins(sources: PluginSources) -> list[Plugin]:
     """Loads all plugins that `sources` names and returns them, the broken ones included.
 
     Raises:
-        PluginError: If one named by the user does not exist, or any is broken and
-            ``MAZE_STRICT=1``.
+        PluginError: If one named by the user does not exist, any is broken and
+            ``MAZE_STRICT=1``, or the time that each may take is none.
     """
     plugins: list[Plugin] = []
+    seconds = _timeout(sources)
     for candidate in _candidates(sources):
-        plugin = candidate.plugin
-        if not plugin.error:
-            _load(candidate)
-        plugins.append(plugin)
+        if not candidate.plugin.error:
+            _load(candidate, seconds)
+        plugins.append(candidate.plugin)
     if sources.environ.get("MAZE_STRICT") == "1":
         for plugin in plugins:
             if plugin.error:
@@ -121,14 +142,28 @@ def _names(sources: PluginSources, variable: str) -> list[str]:
     return [name.strip() for name in sources.environ.get(variable, "").split(",") if name.strip()]
 
 
+def _timeout(sources: PluginSources) -> float:
+    """Seconds that each plugin may take."""
+    text = sources.environ.get(TIMEOUT, "").strip()
+    try:
+        seconds = float(text) if text else DEFAULT_TIMEOUT_S
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise PluginError(
+            f"{TIMEOUT}={one_line(text, MAX_TEXT)} is not allowed: it must be a number of seconds > 0, "
+            f"at most {MAX_TIMEOUT_S:g}."
+        )
+    return seconds
+
+
 def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
     core = importlib.metadata.version("maze-core")
     yield _Candidate(Plugin("builtins", "core", f"maze-core {core}", BUILTINS), BUILTINS)
     seen: set[str] = set()
-    for entry in _entry_points(sources):
-        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
-        seen.add(entry.value)
-        yield _Candidate(Plugin(entry.name, "package", distribution, entry.value), entry.value)
+    for plugin in _packages(sources):
+        seen.add(plugin.location)
+        yield _Candidate(plugin, plugin.location)
     for origin, names in (("environment", _names(sources, "MAZE_PLUGINS")), ("option", sources.named)):
         for name in names:
             candidate = _named(name, origin, sources.foreign)
@@ -137,7 +172,8 @@ def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
                 yield candidate
     if sources.local_dir is not None:
         file = sources.local_dir / LOCAL_FILE
-        if file.is_file() and str(file.resolve()) not in seen:
+        known = {*seen, *map(_module_file, seen)}  # installed in place, it is the package that was loaded already
+        if file.is_file() and str(file.resolve()) not in known:
             candidate = _local(file, "local")
             run_directory = _run_directory_of(file, sources.foreign)
             if run_directory is not None:
@@ -145,14 +181,58 @@ def _candidates(sources: PluginSources) -> Iterator[_Candidate]:
             yield candidate
 
 
-def _entry_points(sources: PluginSources) -> list[importlib.metadata.EntryPoint]:
-    """The entry points of installed plugins that are switched on, sorted by name."""
+def _module_file(name: str) -> str | None:
+    """The file of a module that is loaded."""
+    return getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+
+
+def _packages(sources: PluginSources) -> list[Plugin]:
+    """The plugins of installed packages that are switched on, sorted by name."""
     disabled, only = _names(sources, "MAZE_DISABLE_PLUGINS"), _names(sources, "MAZE_LOAD_PLUGINS")
-    found = sorted(importlib.metadata.entry_points(group=PROJECT_NAME), key=lambda entry: (entry.name, entry.value))
+    found = sorted(_installed(), key=lambda plugin: (plugin.name, plugin.location))
     for name in only:
-        if name not in [entry.name for entry in found]:
-            raise PluginError(f"MAZE_LOAD_PLUGINS: {unknown_name('plugin', name, [entry.name for entry in found])}")
-    return [entry for entry in found if entry.name not in disabled and (not only or entry.name in only)]
+        if name not in [plugin.name for plugin in found]:
+            raise PluginError(f"MAZE_LOAD_PLUGINS: {unknown_name('plugin', name, [plugin.name for plugin in found])}")
+    return [plugin for plugin in found if plugin.name not in disabled and (not only or plugin.name in only)]
+
+
+def _installed() -> list[Plugin]:
+    try:
+        return [_packaged(entry) for entry in importlib.metadata.entry_points(group=PROJECT_NAME)]
+    except Exception:  # one package with a file that cannot be read costs all others their entry points
+        found, seen = [], set[str]()
+        for distribution in importlib.metadata.distributions():
+            found += [plugin for plugin in _plugins_of(distribution) if plugin.distribution not in seen]
+            seen.update(plugin.distribution for plugin in found)
+        return found
+
+
+def _plugins_of(distribution: importlib.metadata.Distribution) -> list[Plugin]:
+    try:
+        return [_packaged(entry) for entry in distribution.entry_points if entry.group == PROJECT_NAME]
+    except Exception as error:
+        folder = str(getattr(distribution, "_path", "a package"))  # its name may not be readable either
+        reason = f"its entry points cannot be read: {type(error).__name__}: {error}"
+        name = one_line(Path(folder).name.partition("-")[0], MAX_TEXT)
+        return [Plugin(name, "package", one_line(folder, MAX_TEXT), folder, error=one_line(reason, MAX_TEXT))]
+
+
+def _packaged(entry: importlib.metadata.EntryPoint) -> Plugin:
+    """The plugin of an entry point; with an error if its name or that of its package is not allowed."""
+    plugin = Plugin(one_line(entry.name, MAX_TEXT), "package", "", one_line(entry.value, MAX_TEXT))
+    try:
+        if entry.dist is not None:
+            name, version = entry.dist.name, entry.dist.version
+            plugin.distribution = f"{one_line(str(name), MAX_TEXT)} {one_line(str(version), MAX_TEXT)}"
+            check_name("the name of its package", name, FILE_NAME)
+        check_name("the name of the entry point", entry.name)
+        if not all(part.isidentifier() for part in entry.value.partition(":")[0].split(".")):
+            raise PluginError(f"its entry point leads to {plugin.location!r}, which is no module")
+    except PluginError as error:
+        plugin.error = str(error)
+    except Exception as error:  # metadata that cannot be read
+        plugin.error = one_line(f"its package cannot be read: {type(error).__name__}: {error}", MAX_TEXT)
+    return plugin
 
 
 def _named(name: str, origin: str, foreign: Path | None) -> _Candidate:
@@ -172,7 +252,7 @@ def _named(name: str, origin: str, foreign: Path | None) -> _Candidate:
 
 def _local(file: Path, origin: str) -> _Candidate:
     file = file.resolve()
-    return _Candidate(Plugin(file.parent.name or "local", origin, "", str(file)), file)
+    return _Candidate(Plugin(one_line(file.parent.name, MAX_TEXT) or "local", origin, "", str(file)), file)
 
 
 def _run_directory_of(file: Path, foreign: Path | None = None) -> Path | None:
@@ -189,21 +269,60 @@ def _run_directory_of(file: Path, foreign: Path | None = None) -> Path | None:
     )
 
 
-def _load(candidate: _Candidate) -> None:
-    plugin = candidate.plugin
+def _load(candidate: _Candidate, seconds: float) -> None:
+    plugin, missing = candidate.plugin, False
+    if isinstance(candidate.module, Path):
+        _put_first(str(candidate.module.parent))
     try:
-        module = _import(candidate.module)
-        plugin.conf_dir = _conf_dir(module)
-        plugin.specs = list(_collect_specs(module))
-    except PluginError as error:
-        plugin.error = str(error)
+        with isolated(plugin.name, plugin.notes, seconds):
+            try:
+                _take_in(candidate)
+            except (KeyboardInterrupt, PluginTimeout):
+                raise
+            except BaseException as error:  # a plugin may raise anything, SystemExit included
+                missing = isinstance(error, ModuleNotFoundError) and _is_named_itself(error, candidate)
+                _explain(plugin, error)
+    except PluginTimeout:
+        plugin.error = (
+            f"it was given up because it did not come to an end, and imported nothing more, for {seconds:g} s. "
+            f"If it needs longer: {TIMEOUT}={max(60, 3 * seconds):g}"
+        )
+        plugin.details = _printable_lines(traceback.format_exc())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a plugin may raise anything at import, SystemExit included
-        if isinstance(error, ModuleNotFoundError) and _is_named_itself(error, candidate):
-            raise PluginError(f"--plugin {plugin.location}: there is no module of this name.") from None
-        plugin.error = " ".join(f"{type(error).__name__}: {error}".split())
-        plugin.details = traceback.format_exc()
+    except BaseException:
+        plugin.error = "it raised an error that cannot be shown"
+    if missing:
+        raise PluginError(f"--plugin {plugin.location}: there is no module of this name.")
+
+
+def _put_first(folder: str) -> None:
+    sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
+
+
+def _take_in(candidate: _Candidate) -> None:
+    """Imports a plugin and takes over what it offers, if all of it can be used."""
+    module = _import(candidate.module)
+    if not isinstance(module, ModuleType):
+        raise PluginError(f"it replaced itself in sys.modules by {type(module).__name__}, which is no module")
+    offers, conf_dir = list(_collect_offers(module)), _conf_dir(module)
+    plugin = candidate.plugin
+    plugin.specs = [offer for offer in offers if isinstance(offer, Spec)]
+    plugin.commands = [offer for offer in offers if isinstance(offer, CommandSpec)]
+    plugin.conf_dir = conf_dir
+
+
+def _explain(plugin: Plugin, error: BaseException) -> None:
+    """Remembers why a plugin cannot be used."""
+    if isinstance(error, PluginError):
+        plugin.error = one_line(str(error), MAX_TEXT)
+        return
+    plugin.details = _printable_lines(traceback.format_exc())
+    plugin.error = one_line(f"{type(error).__name__}: {error}", MAX_TEXT)
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text[-MAX_DETAILS:].splitlines()))
 
 
 def _is_named_itself(error: ModuleNotFoundError, candidate: _Candidate) -> bool:
@@ -215,8 +334,6 @@ def _is_named_itself(error: ModuleNotFoundError, candidate: _Candidate) -> bool:
 def _import(module: str | Path) -> ModuleType:
     if isinstance(module, str):
         return importlib.import_module(module.partition(":")[0])
-    folder = str(module.parent)
-    sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
     name = _module_name(module)
     if name in sys.modules:
         return sys.modules[name]
@@ -241,11 +358,15 @@ def _module_name(file: Path) -> str:
 
 
 def _conf_dir(module: ModuleType) -> Path | None:
-    folder = Path(module.__file__).parent / "conf" if module.__file__ else None
-    return folder if folder is not None and folder.is_dir() else None
+    file = getattr(module, "__file__", None)
+    folder = Path(file).parent / "conf" if file else None
+    if folder is None or not folder.is_dir():
+        return None
+    check_presets(folder)
+    return folder
 
 
-def _collect_specs(module: ModuleType) -> Iterator[Spec]:
+def _collect_offers(module: ModuleType) -> Iterator[Offer]:
     version = getattr(module, "maze_api_version", API_VERSION)
     if version != API_VERSION:
         raise PluginError(
@@ -263,30 +384,15 @@ def _collect_specs(module: ModuleType) -> Iterator[Spec]:
     except pluggy.PluginValidationError as error:
         raise PluginError(f"a hook has the wrong arguments (hooks take none): {' '.join(str(error).split())}") from None
     for name in found:
-        yield from _specs_of_hook(getattr(module, name), name)
+        yield from _offers_of_hook(getattr(module, name), name)
 
 
-def _specs_of_hook(hook: object, name: str) -> Iterable[Spec]:
+def _offers_of_hook(hook: Any, name: str) -> Iterator[Offer]:
     expected = HOOKS[name]
-    specs = list(hook())  # type: ignore[operator]
-    for spec in specs:
-        if not isinstance(spec, expected):
-            raise PluginError(f"{name} yields {type(spec).__name__} instead of {expected.__name__}")
-        _check_spec(spec)
-    return specs
-
-
-def _check_spec(spec: Spec) -> None:
-    if not isinstance(spec.name, str) or not spec.name.replace("_", "").replace("-", "").isalnum():
-        raise PluginError(f"the name {spec.name!r} is not allowed: letters, digits, '_' and '-' only")
-    if not isinstance(spec.config, type) or not hasattr(spec.config, "__dataclass_fields__"):
-        raise PluginError(f"the config of {spec.kind} {spec.name!r} is not a dataclass type")
-    if spec.config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise PluginError(f"the config of {spec.kind} {spec.name!r} is frozen, so that no option could be set")
-    for option in dataclasses.fields(spec.config):
-        if option.default is dataclasses.MISSING and option.default_factory is dataclasses.MISSING:
-            raise PluginError(f"the option {option.name!r} of {spec.kind} {spec.name!r} has no default")
-    if isinstance(spec, RunnerSpec) and not issubclass(spec.config, RunnerConfig):
-        raise PluginError(f"the config of runner {spec.name!r} does not derive from maze_core.RunnerConfig")
-    if not callable(spec.build) and (not isinstance(spec.build, str) or ":" not in spec.build):
-        raise PluginError(f"build of {spec.kind} {spec.name!r} is neither callable nor 'module:attribute'")
+    offers = list(itertools.islice(hook(), MAX_OFFERS + 1))
+    if len(offers) > MAX_OFFERS:
+        raise PluginError(f"{name} yields more than {MAX_OFFERS} specs")
+    for offer in offers:
+        if type(offer) is not expected:  # a type of its own could say one thing now and another later
+            raise PluginError(f"{name} yields {type(offer).__name__} instead of {expected.__name__}")
+        yield checked(offer)

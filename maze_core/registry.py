@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from maze_core.errors import PluginError, UserError, unknown_name
 from maze_core.plugins import Plugin, PluginSources, load_plugins
-from maze_core.specs import SPEC_TYPES, Spec
+from maze_core.specs import LIVE as LIVE
+from maze_core.specs import SPEC_TYPES, CommandSpec, Offer, Spec
 
 INSTALL_HINTS = {
-    ("env", "gym_env"): "maze-gym-env",
-    ("algorithm", "es"): "maze-es",
-    ("algorithm", "ppo"): "maze-ppo",
-    ("algorithm", "a2c"): "maze-a2c",
-    ("model", "flatten_concat"): "maze-perception",
-    ("model", "vector_obs"): "maze-perception",
+    "maze-cutting-2d": ("* *cutting_2d*",),
+    "maze-gym-env": ("env gym_env",),
+    "maze-perception": ("model flatten_concat", "model vector_obs", "model pixel_obs"),
+    "maze-es": ("algorithm es", "experiment es_*"),
+    "maze-ppo": ("algorithm ppo", "experiment ppo_*"),
+    "maze-a2c": ("algorithm a2c", "experiment a2c_*"),
 }
-"""Distributions behind the names that the default configuration uses."""
+"""Our own distributions, and patterns of what each brings, as ``<kind> <name>``; the first that fits counts."""
 
 KINDS = tuple(spec_type.kind for spec_type in SPEC_TYPES)
 GROUPS = {spec_type.group: spec_type.kind for spec_type in SPEC_TYPES}
 
 LIST_GROUPS = ("wrappers", "callbacks")
 """Groups of which any number of options can be chosen, in order."""
-
-
-LIVE = "live_"
-"""How the names of live objects begin: what a Python program gave to a run that it started."""
 
 
 def kind_of(path: str) -> str | None:
@@ -51,43 +50,50 @@ class Registry:
         self.plugins, self.sources = list(plugins), sources or PluginSources()
         self.conflicts: dict[tuple[str, str], list[Plugin]] = {}
         self._owners: dict[tuple[str, str], Plugin] = {}
-        self._specs: dict[tuple[str, str], Spec] = {}
+        self._offers: dict[tuple[str, str], Offer] = {}
         self._by_config: dict[type, Spec] = {}
         self._register_all()
 
     def _register_all(self) -> None:
-        offers: dict[tuple[str, str], list[tuple[Plugin, Spec]]] = {}
+        offers: dict[tuple[str, str], list[tuple[Plugin, Offer]]] = {}
         for plugin in self.plugins:
-            for spec in plugin.specs:
-                offers.setdefault((spec.kind, spec.name), []).append((plugin, spec))
-        single: list[tuple[Plugin, Spec]] = []
+            for offer in plugin.offers:
+                offers.setdefault((offer.kind, offer.name), []).append((plugin, offer))
+        single: list[tuple[Plugin, Offer]] = []
         for key, offered in offers.items():
             if len(offered) > 1:
                 self.conflicts[key] = [plugin for plugin, _ in offered]
             else:
                 single += offered
-        for plugin, spec in sorted(single, key=lambda offer: not _is_at_home(*offer)):
-            other = self._by_config.setdefault(spec.config, spec)
-            if other is not spec:
-                plugin.error = plugin.error or (
-                    f"{spec.kind} {spec.name!r} uses the config class of {other.kind} {other.name!r}; "
-                    "each spec needs its own"
-                )
-                continue
-            self._owners[(spec.kind, spec.name)] = plugin
-            self._specs[(spec.kind, spec.name)] = spec
+        for plugin, offer in sorted(single, key=lambda pair: not _is_at_home(*pair)):
+            if not isinstance(offer, Spec) or self._has_own_config(plugin, offer):
+                self._owners[(offer.kind, offer.name)] = plugin
+                self._offers[(offer.kind, offer.name)] = offer
+
+    def _has_own_config(self, plugin: Plugin, spec: Spec) -> bool:
+        other = self._by_config.setdefault(spec.config, spec)
+        if other is not spec:
+            plugin.error = plugin.error or (
+                f"{spec.kind} {spec.name!r} uses the config class of {other.kind} {other.name!r}; "
+                "each spec needs its own"
+            )
+        return other is spec
+
+    def offers(self, kind: str) -> list[Offer]:
+        """All usable offers of a kind, sorted by name."""
+        return sorted((offer for (k, _), offer in self._offers.items() if k == kind), key=lambda offer: offer.name)
 
     def specs(self, kind: str) -> list[Spec]:
-        """All usable specs of a kind, sorted by name."""
-        return sorted((s for (k, _), s in self._specs.items() if k == kind), key=lambda s: s.name)
+        """All usable specs of a kind that a configuration selects, sorted by name."""
+        return [offer for offer in self.offers(kind) if isinstance(offer, Spec)]
 
     def names(self, kind: str) -> list[str]:
-        """Names of all usable specs of a kind, sorted."""
-        return [spec.name for spec in self.specs(kind)]
+        """Names of all usable offers of a kind, sorted."""
+        return [offer.name for offer in self.offers(kind)]
 
-    def owner(self, spec: Spec) -> Plugin:
-        """The plugin that brought a spec."""
-        return self._owners[(spec.kind, spec.name)]
+    def owner(self, offer: Offer) -> Plugin:
+        """The plugin that brought something."""
+        return self._owners[(offer.kind, offer.name)]
 
     def get(self, kind: str, name: str) -> Spec:
         """Returns the spec of this kind and name.
@@ -95,10 +101,15 @@ class Registry:
         Raises:
             UserError: If there is none; the message says why as far as it can be known.
         """
-        spec = self._specs.get((kind, name))
-        if spec is None:
+        spec = self._offers.get((kind, name))
+        if not isinstance(spec, Spec):
             raise UserError(self.explain_missing(kind, name))
         return spec
+
+    def command(self, name: str) -> CommandSpec | None:
+        """The command of a plugin, or None."""
+        found = self._offers.get((CommandSpec.kind, name))
+        return found if isinstance(found, CommandSpec) else None
 
     def of_config(self, config_type: type) -> Spec | None:
         """The spec that a config class belongs to, or None."""
@@ -108,7 +119,7 @@ class Registry:
         """Takes a spec out of use; its plugin counts as broken from now on."""
         plugin = self._owners.pop((spec.kind, spec.name))
         plugin.error = plugin.error or f"{spec.kind} {spec.name!r}: {reason}"
-        del self._specs[(spec.kind, spec.name)], self._by_config[spec.config]
+        del self._offers[(spec.kind, spec.name)], self._by_config[spec.config]
 
     def explain_missing(self, kind: str, name: str, known: Iterable[str] | None = None) -> str:
         """Says why a name cannot be used: conflict, broken plugin, not installed, or misspelt."""
@@ -122,21 +133,23 @@ class Registry:
 
     def _reason(self, kind: str, name: str) -> str:
         if name.startswith(LIVE):
-            return f"It stands for an object that a Python program gives: {needs_live([name])}"
+            return f"It stands for an object that a Python program gives: {live_arguments([name])}"
         for plugin in self.plugins:
             if plugin.error and name in (plugin.name, plugin.name.replace("-", "_")):
                 return (
                     f"Plugin {plugin.name!r} ({plugin.label}) failed to load:\n  {plugin.error}\n"
                     f"Next: see the traceback with: maze plugins check {plugin.name}"
                 )
-        if (kind, name) in INSTALL_HINTS:
-            return f"It comes with a plugin that is not installed. Next: pip install {INSTALL_HINTS[(kind, name)]}"
+        package = distribution_of(kind, name)
+        if package:
+            return f"It comes with a plugin that is not installed, or switched off. Next: pip install {package}"
         broken = [plugin.name for plugin in self.plugins if plugin.error]
         return f"Plugins that failed to load: {', '.join(broken)} (see: maze plugins check)." if broken else ""
 
     def problems(self) -> list[str]:
-        """One line for each broken plugin and each withdrawn name."""
+        """One line for each plugin that is broken or changed the process, and for each withdrawn name."""
         lines = [f"plugin {p.name!r} ({p.label}) is not used: {p.error}" for p in self.plugins if p.error]
+        lines += [f"plugin {p.name!r} ({p.label}): {'; '.join(p.notes)}" for p in self.plugins if p.notes]
         for (kind, name), plugins in sorted(self.conflicts.items()):
             labels = " and ".join(sorted(plugin.label for plugin in plugins))
             lines.append(f"{kind} {name!r} is offered by {labels}, so that neither is used")
@@ -154,11 +167,28 @@ class Registry:
         raise PluginError(unknown_name("plugin", name, [plugin.name for plugin in self.plugins]))
 
 
-def needs_live(names: Iterable[str]) -> str:
-    """How to go on with a run that was given live objects of these names."""
+def distribution_of(kind: str, name: str) -> str:
+    """The distribution of ours that brings something; empty for what is not ours."""
+    fits = (
+        package
+        for package, patterns in INSTALL_HINTS.items()
+        if any(fnmatchcase(f"{kind} {name}", pattern) for pattern in patterns)
+    )
+    return next(fits, "")
+
+
+def live_arguments(names: Iterable[str]) -> str:
+    """The arguments by which a Python program gives live objects of these names, such as ``env=..., model=...``."""
     groups = {kind: group for group, kind in GROUPS.items()}
     needed = dict.fromkeys(groups.get(name.removeprefix(LIVE).split("_")[0], "") for name in names)
-    return f"RunContext.resume(run_dir{''.join(f', {group}=...' for group in needed if group)})"
+    return ", ".join(f"{group}=..." for group in needed if group)
+
+
+def unknown_live(registry: Registry, config: Mapping[str, Any]) -> list[str]:
+    """Names of the live objects in a recorded configuration, perhaps a stranger's, that nothing here stands for."""
+    named = config.get("components")
+    pairs = [(str(path), str(name)) for path, name in named.items()] if isinstance(named, dict) else []
+    return [name for path, name in pairs if name.startswith(LIVE) and name not in registry.names(kind_of(path) or "")]
 
 
 def load_registry(
@@ -177,6 +207,6 @@ def load_registry(
     return Registry(load_plugins(sources), sources)
 
 
-def _is_at_home(plugin: Plugin, spec: Spec) -> bool:
-    """True if the config class comes from the plugin's own package, rather than borrowed from another."""
-    return spec.config.__module__.split(".")[0] == plugin.location.split(".")[0]
+def _is_at_home(plugin: Plugin, offer: Offer) -> bool:
+    """True if its config class comes from the plugin's own package, rather than borrowed from another."""
+    return not isinstance(offer, Spec) or offer.config.__module__.split(".")[0] == plugin.location.split(".")[0]

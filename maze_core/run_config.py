@@ -264,8 +264,9 @@ class RolloutConfig:
         require(
             self,
             "n_episodes",
-            self.n_episodes is None or (self.n_episodes >= 1 and (seeds is None or self.n_episodes == len(seeds))),
-            "null or a whole number >= 1, and as many as episode_seeds if they are given",
+            self.n_episodes is None
+            or (1 <= self.n_episodes <= 10_000_000 and (seeds is None or self.n_episodes == len(seeds))),
+            "null or a whole number from 1 to 10000000, and as many as episode_seeds if they are given",
         )
         require(
             self, "max_env_steps", self.max_env_steps is None or self.max_env_steps >= 1, "null or a whole number >= 1"
@@ -294,6 +295,9 @@ class PolicyConfig:
 
     has_value: bool = False
     """Whether the network puts out a value too."""
+
+    kernel: KernelChoice = KernelChoice.auto
+    """What computes the network, as in the run."""
 
 
 RunConfig = TrainingConfig | RolloutConfig

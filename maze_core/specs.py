@@ -22,27 +22,48 @@ Build = str | Callable[..., Any]
 """A callable, or ``"module:attribute"`` that is imported when it is first needed."""
 
 
+LIVE = "live_"
+"""How the names of live objects begin: what a Python program gave to a run that it started."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Spec:
-    """Common part of all specs.
+class Offer:
+    """What a plugin can yield: something with a name.
 
     Args:
-        name: What users write, such as ``env=<name>``: letters, digits, ``_`` and ``-``.
+        name: What users write: ASCII letters, digits, ``_`` and ``-``; it does not begin with ``-`` or ``live_``.
         summary: One line for `maze list`.
+        build: Leads to the thing itself; see each subclass.
+    """
+
+    kind: ClassVar[str] = ""
+
+    name: str
+    summary: str
+    build: Build
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Offer):
+    """A command ``maze <name>``: `build` is a ``click.Command``, or ``"module:attribute"`` of one."""
+
+    kind = "command"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec(Offer):
+    """What a configuration selects, as in ``env=<name>``.
+
+    Args:
         config: A ``@dataclass(kw_only=True)`` type, used by this spec only, whose fields all have
             defaults and a docstring below them. Ranges are checked with `maze_core.require`.
-        build: Makes the thing from an instance of `config`; see each subclass.
         check_foreign: ``(config) -> None``, called when the configuration comes from a run directory,
             perhaps a stranger's: raises `UserError` for values that would import or execute something.
     """
 
-    kind: ClassVar[str] = ""
     group: ClassVar[str] = ""
 
-    name: str
-    summary: str
     config: type
-    build: Build
     check_foreign: Build | None = None
 
 
@@ -179,6 +200,7 @@ class CallbackSpec(Spec):
 SPEC_TYPES: tuple[type[Spec], ...] = (
     EnvSpec, WrapperSpec, ModelSpec, CriticSpec, TrainerSpec, RunnerSpec, PolicySpec, CallbackSpec,
 )  # fmt: skip
+"""All that a configuration selects."""
 
 
 def resolve_build(build: Build) -> Callable[..., Any]:
@@ -192,6 +214,6 @@ def resolve_build(build: Build) -> Callable[..., Any]:
     module, _, attribute = build.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-    except Exception as error:  # a plugin's module may raise anything when it is imported
+    except (Exception, SystemExit) as error:  # a plugin's module may raise anything when it is imported
         reason = f"{type(error).__name__}: {error}"
         raise PluginError(f"{build!r}, which a plugin registered, cannot be imported: {reason}.") from error

@@ -83,15 +83,16 @@ class RunWorkspace(EnvWorkspace):
     ) -> None:
         super().__init__(factory, kernel.policy.actors, kernel if acting is None else acting)
         self.kernel, self._max_replay_steps = kernel, max_replay_steps
+        self._critic = None if acting is None else kernel.critic  # who acts in a rollout may ask for values
         self._trained_in: list[AnyVectorEnv] = []
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Those of the policy."""
-        return weights_of(self.kernel.policy, None)
+        """Those of the policy, and of the critic if decisions may depend on it."""
+        return weights_of(self.kernel.policy, self._critic)
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Takes over what `weights` returned elsewhere."""
-        load_weights(self.kernel.policy, None, weights)
+        load_weights(self.kernel.policy, self._critic, weights)
 
     def new_vector_env(self, num_envs: int) -> AnyVectorEnv:
         """A vector env for training that nobody else gets."""

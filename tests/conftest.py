@@ -17,8 +17,12 @@ from maze_core.errors import hide_nothing
 
 FAKE_PLUGINS = Path(__file__).parent / "data" / "fake_plugins"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-OTHERS_VARIABLES = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK")
-"""Set by pytest, by torch when the first optimizer of a process is made, and by threadpoolctl when it is imported."""
+OTHERS_VARIABLES = (
+    "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK", "PYGAME_HIDE_SUPPORT_PROMPT"
+)  # fmt: skip
+"""Set by pytest, by torch when the first optimizer of a process is made, and when threadpoolctl and Gymnasium are
+imported.
+"""
 
 
 def pytest_configure() -> None:
@@ -60,7 +64,7 @@ def _nothing_leaks() -> Iterator[None]:
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current directory; plugins loaded from it are forgotten, global generators must not move."""
-    for name in ("MAZE_PLUGINS", "MAZE_DISABLE_PLUGINS", "MAZE_LOAD_PLUGINS", "MAZE_STRICT"):
+    for name in ("MAZE_PLUGINS", "MAZE_DISABLE_PLUGINS", "MAZE_LOAD_PLUGINS", "MAZE_STRICT", "MAZE_PLUGIN_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "work"
     folder.mkdir()
@@ -74,6 +78,14 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if file.startswith((str(tmp_path), str(FAKE_PLUGINS.parent))):
             del sys.modules[name]
     assert not moved, "the test moved a global random generator"
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Directories of small runs by name; each is trained once. See `support.trained`."""
+    from support.trained import Runs
+
+    return Runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture

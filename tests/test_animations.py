@@ -308,7 +308,7 @@ def test_an_ffmpeg_that_fails_leaves_the_old_file(script: str, tmp_path: Path, m
 class Shown(gymnasium.Env[Any, Any]):
     """An env that renders what it is told, or raises it."""
 
-    metadata = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array", "human"]}
 
     def __init__(self, shown: Any, render_mode: str | None = "rgb_array") -> None:
         self.shown, self.render_mode = shown, render_mode

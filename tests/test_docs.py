@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import operator
 import re
@@ -24,7 +24,7 @@ from maze_core.config.overrides import read_items
 from maze_core.field_docs import as_text, field_docs
 from maze_core.hookspecs import HOOKS
 from maze_core.registry import GROUPS, KINDS, load_registry
-from maze_core.run_config import CHANGEABLE, CheckpointConfig, RolloutConfig
+from maze_core.run_config import CHANGEABLE, CheckpointConfig, RolloutConfig, RunnerConfig
 from maze_core.testing import check_env as check_structure
 
 ROOT = Path(__file__).parents[1]
@@ -105,20 +105,18 @@ def test_plugin_guide_config_states_its_range(run_code):
 
 
 @pytest.mark.filterwarnings("ignore")  # gymnasium's checker warns about the unusual form of the spaces
-def test_plugin_guide_structured_env_is_a_valid_gymnasium_env(run_code):
-    env = run_code(next(b for b in code_blocks("docs/plugins.md", "python") if "StructuredEnv" in b))["PickThenCut"](
-        None
-    )
+def test_env_guide_structured_env_is_a_valid_gymnasium_env(run_code):
+    env = run_code(next(b for b in code_blocks("docs/envs.md", "python") if "StructuredEnv" in b))["PickThenCut"](None)
     check_env(env, skip_render_check=True)
     check_structure(env)
 
 
-def test_plugin_guide_model_learns_to_choose(tmp_path, monkeypatch):
+def test_model_guide_model_learns_to_choose(tmp_path, monkeypatch):
     from maze_core.api import RunContext
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    snippet = next(b for b in code_blocks("docs/plugins.md", "python") if "class Chooser" in b)
+    snippet = next(b for b in code_blocks("docs/models.md", "python") if "class Chooser" in b)
     (tmp_path / "maze_plugins.py").write_text(snippet)
     shelf = str(Path(__file__).parent / "data" / "shelf.py")
     algorithm = {"ppo": {"lr": 3e-3, "n_optimization_epochs": 4, "batch_size": 256, "epoch_length": 1}}
@@ -164,6 +162,58 @@ def rows_below(page: str, header: str) -> list[list[str]]:
     return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
+def test_env_guide_wrapper_changes_what_is_learned_from_and_no_evaluation(tmp_path, monkeypatch):
+    from maze_core import RunContext
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    snippet = next(b for b in code_blocks("docs/envs.md", "python") if "class ActionCost(" in b)
+    (tmp_path / "maze_plugins.py").write_text(snippet)
+    costly = {"wrappers.action_cost.cost": 1000.0}
+    with RunContext(wrappers=["action_cost"], overrides={**FEW, **costly, "runner.n_epochs": 1}, seed=1) as rc:
+        rc.train()
+        assert rc.stats["train"]["BaseEnvEvents/reward/mean"] < -1000
+        assert rc.stats["eval"]["BaseEnvEvents/reward/mean"] > 0
+
+
+def test_model_guide_lists_the_models_that_come_with_it():
+    registry = load_registry(local_plugins=False)
+    own = [spec.name for spec in registry.specs("model") if "cutting_2d" not in spec.name]
+    assert sorted(row[0] for row in rows_below("docs/models.md", "`model=` |")) == own
+
+
+def test_training_guide_lists_all_limits_with_their_defaults():
+    limits = {
+        row[0]: row[1] for row in rows_below("docs/training.md", "option | default | ends") if "runner." in row[0]
+    }
+    defaults = {f"runner.{doc.name}": as_text(doc.default) for doc in field_docs(RunnerConfig)}
+    assert limits == {key: defaults[key] for key in limits}
+    assert set(limits) == set(CHANGEABLE[:4])
+
+
+def test_training_guide_names_all_files_of_a_run(tmp_path, monkeypatch):
+    from maze_core import RunContext
+
+    monkeypatch.chdir(tmp_path)
+    normalized = {**FEW, "runner.n_epochs": 1, "wrappers.observation_normalization.n_samples": 10}
+    with RunContext(
+        wrappers=["observation_normalization"], overrides=normalized, run_dir="run", seed=1, silent=True
+    ) as rc:
+        rc.train()
+    cells = [row[2] for row in rows_below("docs/training.md", "stage |")]
+    named = {name.strip(" `/") for cell in cells for name in cell.split(",") if name}
+    events = "events.out.tfevents"
+    made = {f"{events}.*" if file.name.startswith(events) else file.name for file in Path("run").iterdir()}
+    assert made == named
+
+
+def test_plugin_reference_is_what_the_code_says():
+    found = importlib.util.spec_from_file_location("make_reference", ROOT / "docs/make_reference.py")
+    generator = importlib.util.module_from_spec(found)
+    found.loader.exec_module(generator)
+    assert text("docs/reference.md") == generator.reference(generator.own_plugins()), "run: make docs"
+
+
 def test_runs_guide_lists_what_may_change_when_a_run_goes_on():
     rows = rows_below("docs/runs.md", "may change")
     assert [key.strip("` ") for row in rows for key in row[0].split(",")] == list(CHANGEABLE)
@@ -186,19 +236,17 @@ def test_runs_guide_snippet_goes_on_and_says_what_the_text_shows(run_code, tmp_p
     assert re.sub(r"\d+", "N", shown) in [re.sub(r"\d+", "N", line) for line in log]
 
 
-def test_statistics_guide_env_tells_the_statistics_that_the_text_names(run_code, tmp_path, monkeypatch):
+def test_env_guide_env_tells_the_statistics_that_the_text_names(run_code, tmp_path, monkeypatch):
     from maze_core.rl import Actors, InProcessVectorEnv, RandomPolicy, Streams, run_episodes
     from maze_core.stats import EpisodeTotals
 
-    shop = run_code(next(b for b in code_blocks("docs/statistics.md", "python") if "EventGroup(" in b))["Shop"]
+    shop = run_code(next(b for b in code_blocks("docs/envs.md", "python") if "EventGroup(" in b))["Shop"]
     env = InProcessVectorEnv(shop, 3)
     actors = Actors(env.single_observation_space, env.single_action_space)
     policy = RandomPolicy(actors, Streams(1).generator("test"))
     statistics = EpisodeTotals().reduce("eval", [run_episodes(env, actors, policy.act, [1, 2, 3])])
     found = {*statistics.values, *statistics.histograms}
-    named = [
-        path for path in re.findall(r"`((?:SalesEvents|KPIs)/[^`]+)`", text("docs/statistics.md")) if "<" not in path
-    ]
+    named = re.findall(r"`((?:SalesEvents|KPIs)/[^`]+)`", text("docs/envs.md"))
     assert len(named) == 6
     assert [path for path in named if not any(known.startswith(path) for known in found)] == []
 

@@ -199,6 +199,20 @@ def test_a_project_that_is_named_and_local_is_loaded_once(workdir: Path) -> None
     assert names(load(str(workdir), local=workdir)) == ["builtins", *PACKAGES, workdir.name]
 
 
+def test_a_project_that_is_installed_in_place_is_the_package_in_its_own_folder(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``pip install -e .``: the same file is not loaded twice, and its names are no conflict."""
+    write_project(workdir, "here")
+    write(workdir / "here-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: maze-here\nVersion: 1.0\n")
+    write(workdir / "here-1.0.dist-info" / "entry_points.txt", "[maze]\nhere = maze_plugins\n")
+    monkeypatch.syspath_prepend(str(workdir))
+    monkeypatch.delitem(sys.modules, "maze_plugins", raising=False)
+    plugins = load(local=workdir)
+    assert [plugin.origin for plugin in plugins if "here" in offers(plugin)] == ["package"]
+    assert "here" in Registry(plugins).names("env")
+
+
 def test_nothing_local_is_loaded_from_a_run_directory_and_that_is_told(workdir: Path) -> None:
     inside = write_project(workdir / "run" / "deep", "evil")
     for name in ("command.txt", "config.yaml", "environment.json"):

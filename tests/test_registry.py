@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from maze_core.errors import PluginError, UserError
 from maze_core.plugins import Plugin, PluginSources, load_plugins
-from maze_core.registry import Registry
+from maze_core.registry import GROUPS, Registry, distribution_of
 from maze_core.specs import EnvSpec
 
 
@@ -77,9 +76,18 @@ def test_an_unknown_plugin_gets_the_nearest_one() -> None:
         Registry([make_plugin("perception")]).plugin("perceptoin")
 
 
-def test_every_default_that_may_be_missing_names_a_plugin_that_exists(install: Callable[..., None]) -> None:
-    from maze_core.registry import INSTALL_HINTS
-
+def test_everything_that_our_plugins_bring_is_explained_by_what_to_install() -> None:
     registry = Registry(load_plugins(PluginSources()))
-    for (kind, name), distribution in INSTALL_HINTS.items():
-        assert registry.owner(registry.get(kind, name)).distribution.split()[0] == distribution
+    ours = [plugin for plugin in registry.plugins if plugin.origin == "package"]
+    specs = [(spec.kind, spec.name, plugin) for plugin in ours for spec in plugin.specs]
+    files = [(file, plugin) for plugin in ours if plugin.conf_dir for file in plugin.conf_dir.glob("*/*.yaml")]
+    presets = [(GROUPS.get(file.parent.name, file.parent.name), file.stem, plugin) for file, plugin in files]
+    assert (len(specs) > 10, len(presets) > 10) == (True, True)
+    brought = {(kind, name): plugin.distribution.split()[0] for kind, name, plugin in specs + presets}
+    assert {key: distribution_of(*key) for key in brought} == brought
+
+
+def test_what_is_not_ours_is_not_said_to_be() -> None:
+    registry = Registry(load_plugins(PluginSources()))
+    core = [plugin for plugin in registry.plugins if plugin.origin == "core"]
+    assert {distribution_of(spec.kind, spec.name) for plugin in core for spec in plugin.specs} == {""}

@@ -30,31 +30,32 @@ def train(file: str, job: Job) -> dict[str, Any]:
     return {"env_steps": model.num_timesteps, "solved": until_solved.solved}
 
 
-def make_vector_env(name: str, n_envs: int, processes: bool) -> VecEnv:
+def make_vector_env(options: argparse.Namespace) -> VecEnv:
     """Build envs as stable-baselines3's `make_vec_env` does, each with a `Monitor`, but without rendering."""
 
     def make() -> gymnasium.Env:
-        return Monitor(make_env(name))
+        return make_env(options.env) if options.without_monitor else Monitor(make_env(options.env))
 
-    makers: list[Callable[[], gymnasium.Env]] = [make] * n_envs
-    return SubprocVecEnv(makers) if processes else DummyVecEnv(makers)
+    makers: list[Callable[[], gymnasium.Env]] = [make] * options.n_envs
+    return SubprocVecEnv(makers) if options.processes else DummyVecEnv(makers)
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Run the policy's most probable actions in episodes and return the figures."""
     model = PPO.load(options.file, device="cpu")
-    envs = make_vector_env(options.env, options.n_envs, options.processes)
+    envs = make_vector_env(options)
     if options.warm_up:
-        evaluate_policy(model, envs, 1)
-    start = time.perf_counter()
-    returns, lengths = evaluate_policy(model, envs, options.n_episodes, return_episode_rewards=True)
-    rollout_s = time.perf_counter() - start
+        evaluate_policy(model, envs, 1, warn=False)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    returns, lengths = evaluate_policy(model, envs, options.n_episodes, return_episode_rewards=True, warn=False)
+    rollout_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
     envs.close()
     return {
-        "env_steps": sum(lengths),
+        "env_steps": int(sum(lengths)),
         "rollout_s": rollout_s,
+        "cpu_s": cpu_s,
         "n_episodes": len(lengths),
-        "mean_return": sum(returns) / len(returns),
+        "mean_return": float(sum(returns) / len(returns)),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
 
@@ -68,6 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--n-envs", type=int, default=16)
     parser.add_argument("--n-episodes", type=int, default=100)
     parser.add_argument("--processes", action="store_true", help="SubprocVecEnv instead of DummyVecEnv")
+    parser.add_argument("--without-monitor", action="store_true", help="count episodes in evaluate_policy alone")
     parser.add_argument("--warm-up", action="store_true", help="evaluate for a moment before the time counts")
     return parser.parse_args()
 

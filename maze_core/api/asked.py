@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from maze_core.api import commands
 from maze_core.config import ConfigRequest, Configured, configure
+from maze_core.config.absent import absent_specs
 from maze_core.config.arguments import Arguments, Choice, Overrides, override_items
 from maze_core.config.overrides import Item
 from maze_core.errors import UserError
 from maze_core.live import LiveObjects
-from maze_core.registry import Registry, load_registry
+from maze_core.registry import LIVE, Registry, live_arguments, load_registry, unknown_live
 from maze_core.rl.streams import draw_root_seed
 from maze_core.run_config import TrainingConfig
 from maze_core.runs.launch import Asked
-from maze_core.runs.stored_run import is_run_directory
+from maze_core.runs.opened import OpenedRun, open_run
+from maze_core.runs.stored_run import StoredRun, is_run_directory
 
 DIRECTORIES = ("run_dir", "input_dir")
 
@@ -73,19 +76,24 @@ def asked_for(
     opened = fields["input_dir"] or fields["run_dir"] or named_input_dir(overrides)
     registry = load_registry(sources.plugins, sources.local_plugins, opened)
     fields, notes = _from_earlier_run(fields)
-    live, whole = LiveObjects(), groups["experiment"] is not None or sources.config_name != "conf_train"
-    arguments = Arguments(registry, live, whole)
-    items = arguments.items(groups, {key: value for key, value in fields.items() if value is not None}, overrides)
-    named = arguments.group_items("policy", policy)
-    registry = live.known_to(registry)
+    live, given = LiveObjects(), {key: value for key, value in fields.items() if value is not None}
+    items = Arguments(registry, live, sources.config_name, sources.config_dirs).items(groups, given, overrides)
+    registry, named = choose_policy(live.known_to(registry), policy)
     configured = configure(registry, ConfigRequest(sources.config_name, items, sources.config_dirs))
-    configured.notes += notes + ([live.note()] if live.by_name else [])
+    configured.notes += notes + live.notes()
     if configured.config.seed is None:
         configured.set("seed", draw_root_seed())
     texts = [item.text for item in items]
     repeated = [item.text for item in items if item.key not in DIRECTORIES]
     _silence(configured, silent)
     return registry, configured, _asked(configured, texts, sources.command(texts), repeated, sources, live), named
+
+
+def choose_policy(registry: Registry, policy: Choice) -> tuple[Registry, list[Item]]:
+    """Who acts in place of what a run trains: all specs with a live one among them, and overrides that choose it."""
+    live = LiveObjects(registry)
+    named = Arguments(registry, live).group_items("policy", policy)
+    return live.known_to(registry), named
 
 
 def _from_earlier_run(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -99,11 +107,75 @@ def _from_earlier_run(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
     return {**fields, "run_dir": None, "input_dir": run_dir}, [note]
 
 
+def asked_again(
+    sources: Sources, run_dir: str | Path, overrides: Overrides, live_objects: Mapping[str, Any]
+) -> tuple[LiveObjects, Registry, list[Item], list[Item]]:
+    """A run that is to go on, as it was asked for.
+
+    Args:
+        sources: Where names come from.
+        run_dir: Its directory; nothing in it is executed.
+        overrides: What changes.
+        live_objects: Those of the run, by group; callbacks may be new ones, a policy acts in place of what is trained.
+
+    Returns:
+        The live objects of the run; all specs; overrides, with those that add callbacks; overrides that choose the
+        policy.
+
+    Raises:
+        UserError: If something is unknown.
+    """
+    live = LiveObjects.again({group: value for group, value in live_objects.items() if group != "policy"})
+    registry = live.known_to(load_registry(sources.plugins, sources.local_plugins, run_dir))
+    items = Arguments(registry, live).override_items(overrides)
+    names = [name for name in live.by_name if name.startswith(f"{LIVE}callback")]
+    items += [Item("callbacks", names, "add", f"+callbacks={','.join(names)}")] if names else []
+    registry, policy = choose_policy(registry, live_objects.get("policy"))
+    return live, registry, items, policy
+
+
+def opened_run(
+    registry: Registry, live: LiveObjects, run_dir: str | Path, variables: Sequence[str], vouched: Collection[str],
+    unneeded: Collection[str], call: str,
+) -> tuple[Registry, OpenedRun]:  # fmt: skip
+    """A run whose policy is to be used, with the live objects that this takes.
+
+    Args:
+        registry: All specs but those of live objects.
+        live: The live objects that are given again.
+        run_dir: Directory of the run, perhaps a stranger's; nothing in it is executed.
+        variables: Names of environment variables that its configuration may use.
+        vouched: Keys of the configuration that the user sets to values of their own.
+        unneeded: Groups whose live objects its policy does without here.
+        call: What live objects are given to, to be shown.
+
+    Returns:
+        All specs, and the run.
+
+    Raises:
+        NothingUsableError: If it is no run directory, or has no weights.
+        UserError: If objects are missing, or its configuration asks for what it may not.
+    """
+    stored = StoredRun(run_dir)
+    data, registry = stored.config(), live.known_to(registry)
+    known = live.known_to(registry, absent_specs(registry, data, unneeded))
+    missing = unknown_live(known, data)
+    if missing:
+        again = f"{call}({stored.shown!r}, {live_arguments(missing)})"
+        raise UserError(f"{stored.shown} was given objects by a Python program, and needs them again: {again}")
+    return known, open_run(known, run_dir, variables, vouched)
+
+
 def asked_to_resume(
     registry: Registry, run_dir: str, items: Sequence[Item], variables: Sequence[str], sources: Sources,
     live: LiveObjects, silent: bool, configured: Configured,
 ) -> Asked:  # fmt: skip
-    """What is recorded of a request to go on with a run."""
+    """What is recorded of a request to go on with a run.
+
+    Raises:
+        UserError: If live objects are given that the run does not use.
+    """
+    live.refuse_unused(configured.components.values(), run_dir)
     _silence(configured, silent)
     changed = configured.differences(configure(registry, ConfigRequest()))
     again = [f"{key}={commands.text(value)}" for key, _, value in changed if key not in DIRECTORIES]
@@ -127,6 +199,17 @@ def _asked(
 def as_list(value: Sequence[str] | str) -> list[str]:
     """One text or several as a list."""
     return [value] if isinstance(value, str) else list(value)
+
+
+def checked_count(name: str, value: object) -> int:
+    """A number of things, of Python or NumPy.
+
+    Raises:
+        UserError: If it is none.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{name}={value!r} is not allowed: it must be a whole number >= 1.")
+    return int(value)
 
 
 def _silence(configured: Configured, silent: bool) -> None:

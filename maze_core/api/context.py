@@ -9,21 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maze_core.api.asked import Sources, as_list, asked_for, asked_to_resume
+from maze_core.api.asked import Sources, as_list, asked_again, asked_for, asked_to_resume, checked_count
 from maze_core.api.exports import write_export
-from maze_core.api.multirun import expanded, for_each_job
+from maze_core.api.multirun import directory_of, expanded, for_each_job
 from maze_core.api.player import Player
 from maze_core.api.rollouts import RolloutResult
 from maze_core.build import BuiltRun, build_run
 from maze_core.config import Configured
-from maze_core.config.arguments import Choice, Overrides, override_items
+from maze_core.config.arguments import Choice, Overrides
 from maze_core.config.overrides import Item
 from maze_core.env_factory import EnvFactory
 from maze_core.errors import UserError
 from maze_core.exports.artefact import Trained
-from maze_core.live import LiveObjects
 from maze_core.protocols import RunSummary, Trainer
-from maze_core.registry import Registry, load_registry
+from maze_core.registry import Registry
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy, weights_of
 from maze_core.run_config import TrainingConfig
@@ -42,12 +41,12 @@ class RunContext:
     action = rc.compute_action(observation)
     ```
 
-    Every component takes the name of an option, a mapping from the name to the fields that differ from
-    its defaults, an instance of its config class, or a live object: for `env` a function that makes one,
-    for `model` and `critic` a network or ``(observation_space, output_sizes) -> network``, for `wrappers` functions
-    from env to env, for `callbacks` instances of `maze_core.Callback`, for `policy` an object with a method
-    ``act(turn)``, for `runner` a `maze_core.Runner`. `model` and `critic` also take a mapping from step keys to any of
-    them; `wrappers` and `callbacks` take several. Nothing is built before it is needed.
+    Every component takes the name of an option, a mapping from the name to the fields that differ from its defaults,
+    an instance of its config class, or a live object: for `env` a function that makes one, for `model` and `critic` a
+    network or ``(observation_space, output_sizes) -> network``, for `wrappers` functions from env to env, for
+    `callbacks` instances of `maze_core.Callback`, for `policy` an object with a method ``act(turn)`` or what makes one
+    of the actors, for `runner` a `maze_core.Runner` or what makes one of its options. `model` and `critic` also take a
+    mapping from step keys to any of them; `wrappers` and `callbacks` take several. Nothing is built before its time.
 
     Args:
         env: The environment.
@@ -108,6 +107,8 @@ class RunContext:
         if multirun:
             given = {name: value for name, value in locals().items() if name not in ("self", "multirun")}
             self._jobs = [RunContext(**job) for job in expanded(given)]
+            for number, job in enumerate(self._jobs if len(self._jobs) > 1 else [], 1):
+                job._number = number
             return
         groups = {
             "experiment": experiment, "env": env, "wrappers": wrappers, "model": model,
@@ -119,10 +120,10 @@ class RunContext:
         self._set_up(registry, configured, named)
 
     def _set_up(self, registry: Registry, configured: Configured, policy: Sequence[Item] = ()) -> None:
-        self.registry, self._configured = registry, configured
+        self._registry, self._configured = registry, configured
         self._player = Player(registry, configured, policy)
-        self._jobs = None
-        self._closed = False
+        self._jobs, self._closed = None, False
+        self._number: int | None = None  # of several runs
         self._built: BuiltRun | None = None
         self._run: Run | None = None
 
@@ -149,7 +150,7 @@ class RunContext:
             local_plugins: As for a new run.
             variables: Names of environment variables that the configuration may use.
             silent: Prints nothing.
-            live_objects: The live objects that the run was given, as they were given: ``env=make_env``.
+            live_objects: Those that the run was given, as they were: ``env=make_env``; callbacks and policy may be new.
 
         Raises:
             NothingUsableError: If there is nothing to go on from.
@@ -158,12 +159,11 @@ class RunContext:
         if not isinstance(run_dir, (str, os.PathLike)):
             raise UserError(f"run_dir={run_dir!r} is not allowed: give the directory of the run to go on with.")
         sources = Sources("conf_train", None, as_list(plugins), local_plugins)
-        live, items = LiveObjects.again(live_objects), override_items(overrides)
-        registry = live.known_to(load_registry(sources.plugins, local_plugins, run_dir))
+        live, registry, items, policy = asked_again(sources, run_dir, overrides, live_objects)
         asked = partial(asked_to_resume, registry, str(run_dir), items, as_list(variables), sources, live, silent)
         context = cls.__new__(cls)
         configured, run = resume_run(registry, run_dir, items, as_list(variables), asked)
-        context._set_up(registry, configured)
+        context._set_up(registry, configured, policy)
         context._built, context._run = run.built, run
         return context
 
@@ -179,11 +179,10 @@ class RunContext:
         Raises:
             MazeError: If something cannot be built, an env fails, or numbers stop being finite.
         """
-        if n_epochs is not None:
-            _check_count("n_epochs", n_epochs)
+        n_epochs = None if n_epochs is None else checked_count("n_epochs", n_epochs)
         built = self._build()
         if self._run is None:
-            self._run = start_run(self.registry, self._configured, built, self._asked)
+            self._run = start_run(self._registry, self._configured, built, self._asked)
         elif self.finished is not None and n_epochs is None and not self._run.begun:
             raise UserError(f"{self.run_dir} is finished: {self.finished}. Raise {self.ended_by} to go on.")
         with self._threads(), watching(built.workspace.in_process, self._config.runner.step_timeout):
@@ -219,7 +218,7 @@ class RunContext:
         if self._built is None:
             weights = None if self._config.input_dir is None else stored_weights(self._config.input_dir)
             with limited_threads(True):  # initial weights must not depend on their number
-                self._built = build_run(self.registry, self._configured, weights)
+                self._built = build_run(self._registry, self._configured, weights)
         return self._built
 
     @for_each_job
@@ -235,8 +234,7 @@ class RunContext:
         Raises:
             UserError: If there is to be no episode.
         """
-        _check_count("n_episodes", n_episodes)
-        return self._player.evaluate(self._build(), n_episodes)
+        return self._player.evaluate(self._build(), checked_count("n_episodes", n_episodes))
 
     @for_each_job
     def rollout(
@@ -271,6 +269,7 @@ class RunContext:
             UserError: If something is unknown or contradictory.
             EnvFaultError: If an env fails.
         """
+        run_dir = None if run_dir is None else directory_of(run_dir, self._number)
         fields = {
             "n_episodes": n_episodes, "episode_seeds": episode_seeds, "max_env_steps": max_env_steps,
             "trajectories": trajectories, "render": render, "n_rendered": n_rendered, "run_dir": run_dir,
@@ -306,8 +305,8 @@ class RunContext:
         """
         policy = self._build().policy
         spaces = (policy.actors.observation_space, policy.actors.action_space)
-        trained = Trained(self.registry, self._configured, weights_of(policy, None), spaces, "the policy")
-        return write_export(trained, path, form)
+        trained = Trained(self._registry, self._configured, weights_of(policy, None), spaces, "the policy")
+        return write_export(trained, path, form, self._number)
 
     @for_each_job
     def close(self) -> None:
@@ -327,6 +326,12 @@ class RunContext:
     def __exit__(self, *exception: object) -> None:
         """Closes envs and loggers."""
         self.close()
+
+    @property
+    @for_each_job
+    def registry(self) -> Registry:
+        """All that plugins and live objects offer."""
+        return self._registry
 
     @property
     @for_each_job
@@ -393,8 +398,3 @@ class RunContext:
     def training_seconds(self) -> float:
         """Seconds spent in training so far, evaluations excluded."""
         return self._run.loop.train_s if self._run is not None else 0.0
-
-
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{name}={value!r} is not allowed: it must be a whole number >= 1.")

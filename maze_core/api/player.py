@@ -6,22 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maze_core.api import commands
-from maze_core.api.rollouts import Prepared, RolloutRequest, RolloutResult, perform, rollout_config
-from maze_core.build import BuiltRun, build_rollout
+from maze_core.api.asked import choose_policy
+from maze_core.api.rollout_request import Prepared, RolloutRequest, as_seeds, rollout_config
+from maze_core.api.rollouts import RolloutResult, perform
+from maze_core.build import BuiltRun, build_acting
 from maze_core.config import Configured
+from maze_core.config.adopt import TRAINED
 from maze_core.config.arguments import Arguments, Choice
 from maze_core.config.overrides import Item
 from maze_core.console import Output
 from maze_core.enums import RenderForm
-from maze_core.live import LiveObjects
-from maze_core.protocols import Acting
+from maze_core.errors import UserError
+from maze_core.live import GivenRunner, LiveObjects
+from maze_core.protocols import Acting, DrawsActions
 from maze_core.registry import Registry
 from maze_core.rl.acting import KernelPolicy
 from maze_core.rl.decisions import Decisions
 from maze_core.rl.policy import weights_of
+from maze_core.run_config import RolloutConfig
 from maze_core.runs.evaluate import evaluate
 from maze_core.runs.launch import one_thread
+from maze_core.runs.opened import with_statistics_of_weights
 from maze_core.runs.threads import limited_threads
+from maze_core.specs import PolicySpec
 from maze_core.stats import EpisodeTotals
 
 FINAL = "final_eval"
@@ -49,7 +56,8 @@ class Player:
         self, built: BuiltRun, fields: Mapping[str, Any], policy: Choice, deterministic: bool, record: bool
     ) -> RolloutResult:
         """Runs episodes; see `RunContext.rollout`."""
-        prepared = self._prepared(built, fields, policy, deterministic)
+        seeds = as_seeds(fields.get("episode_seeds"))
+        prepared = self._prepared(built, {**fields, "episode_seeds": seeds}, policy, deterministic)
         config = prepared.config
         shown = config.render not in (None, RenderForm.terminal)
         save = config.trajectories or shown or config.run_dir is not None
@@ -68,16 +76,37 @@ class Player:
         return Decisions(built.workspace.actors).decide(self._who(built, deterministic), observation, actor)
 
     def _who(self, built: BuiltRun, deterministic: bool) -> Acting:
-        key = deterministic or bool(self._named)  # who is named does what it does
-        if key not in self._acting:
+        if deterministic not in self._acting:
+            randomness = built.streams.generator("compute_action")
             if self._named:
-                configured = self._config({}, self._named, self._registry)
-                rollout = build_rollout(self._registry, configured, weights_of(built.policy, built.kernel.critic))
-                self._acting[key] = rollout.workspace.acting
-                rollout.close()
+                registry, items = self._choice(None, deterministic)
+                config = self._config({}, items, registry).config
+                assert isinstance(config, RolloutConfig)
+                acting = build_acting(registry, config.policy, built.workspace.actors, built.kernel)
+                if isinstance(acting, DrawsActions):
+                    acting.begin(randomness)
+                self._acting[deterministic] = acting
             else:
-                self._acting[key] = KernelPolicy(built.kernel, key, built.streams.generator("compute_action"))
-        return self._acting[key]
+                self._acting[deterministic] = KernelPolicy(built.kernel, deterministic, randomness)
+        return self._acting[deterministic]
+
+    def _choice(self, policy: Choice, deterministic: bool) -> tuple[Registry, list[Item]]:
+        """All specs, and overrides that choose who acts.
+
+        Raises:
+            UserError: If actions are to be drawn of a policy that decides as it does.
+        """
+        registry, items = (self._registry, self._named) if policy is None else choose_policy(self._registry, policy)
+        if deterministic:
+            return registry, items
+        name = str(items[0].value) if items else TRAINED
+        spec = registry.get("policy", name) if name in registry.names("policy") else None  # a preset has another name
+        if isinstance(spec, PolicySpec) and not spec.networks:
+            raise UserError(
+                f"deterministic=False is for trained policies; policy={name} decides as it does. Leave it out."
+            )
+        drawn = Arguments(registry, LiveObjects()).items({}, {"policy.deterministic": False}, ())
+        return registry, [*items, *drawn]
 
     def _prepared(
         self,
@@ -88,19 +117,19 @@ class Player:
         stage: str = "rollout",
     ) -> Prepared:
         """A rollout with the present weights."""
-        live = LiveObjects()
-        arguments = Arguments(self._registry, live)
-        items = self._named if policy is None else arguments.group_items("policy", policy)
-        if not deterministic:
-            items = [*items, *arguments.items({}, {}, {"policy.deterministic": False})]
-        registry = live.known_to(self._registry)
+        registry, items = self._choice(policy, deterministic)
         configured = self._config(fields, items, registry)
         asked = commands.command("conf_rollout", (), (), True, [item.text for item in items], "rollout")
         weights = weights_of(built.policy, built.kernel.critic)
         return Prepared(registry, configured, weights, "the policy", f"{asked}  # of a RunContext, from Python", stage)
 
     def _config(self, fields: Mapping[str, Any], items: Sequence[Item], registry: Registry) -> Configured:
-        seeded = {**fields, "seed": self._configured.config.seed}
-        given = {key: value for key, value in seeded.items() if value is not None}
+        config = self._configured.config
+        spec = self._registry.of_config(type(config.runner))
+        lent = spec is not None and isinstance(spec.build, GivenRunner)  # and at work for the training
+        here = {"runner.n_workers": 0, "runner.kernel": config.runner.kernel.name} if lent else {}
+        values = {**fields, "seed": config.seed, **here}
+        given = {key: value for key, value in values.items() if value is not None}
         items = [*items, *Arguments(registry, LiveObjects()).items({}, given, ())]
-        return rollout_config(registry, items, RolloutRequest(), self._configured, with_runner=True)
+        base = with_statistics_of_weights(self._configured)
+        return rollout_config(registry, items, RolloutRequest(), base, with_runner=not lent)

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from maze_core.api.asked import as_list, named_input_dir
-from maze_core.api.commands import command
+from maze_core.api.asked import as_list
+from maze_core.api.rollout_request import Prepared, RolloutRequest, as_seeds, prepare
 from maze_core.build import BuiltRollout, build_rollout
-from maze_core.config import ConfigRequest, Configured, configure
-from maze_core.config.adopt import ADOPTED
-from maze_core.config.arguments import Arguments, Choice, Overrides
-from maze_core.config.overrides import Item
+from maze_core.config.arguments import Choice, Overrides
 from maze_core.console import Output, rollout_lines, rollout_table
 from maze_core.enums import RenderForm
 from maze_core.errors import UserError
-from maze_core.live import LiveObjects
-from maze_core.registry import Registry, load_registry
-from maze_core.rl.streams import draw_root_seed
-from maze_core.rl.trajectories import Trajectory
+from maze_core.rl.trajectories import Trajectory, check_recordable
 from maze_core.run_config import RolloutConfig
 from maze_core.runs.filming import check_rendering
-from maze_core.runs.opened import open_run
-from maze_core.runs.rollout import STAGE, Episode, episode_seeds, run_rollout
-from maze_core.runs.rollout_files import CONFIG, RolloutFiles, row_of
+from maze_core.runs.rollout import Episode, episode_seeds, run_rollout
+from maze_core.runs.rollout_files import RolloutFiles, row_of
 from maze_core.runs.run_directory import RunDirectory, environment
+from maze_core.runs.stored_run import ROLLOUT, is_run_directory
 from maze_core.runs.threads import limited_threads
 from maze_core.runs.watchdog import watching
 from maze_core.terminal_film import play
@@ -54,109 +46,6 @@ class RolloutResult:
     animations: Sequence[Path] = ()
 
 
-@dataclass
-class RolloutRequest:
-    """What a rollout is asked for.
-
-    Args:
-        groups: Options by group.
-        fields: Fields of the root.
-        overrides: Further values.
-        config_name: Root configuration.
-        config_dirs: The user's own config directories.
-        plugins: As given with ``--plugin``.
-        local_plugins: Whether local plugins are loaded.
-        variables: Names of environment variables that the configuration of a run may use.
-    """
-
-    groups: Mapping[str, Choice] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    overrides: Overrides = ()
-    config_name: str = "conf_rollout"
-    config_dirs: Sequence[Path] = ()
-    plugins: Sequence[str] = ()
-    local_plugins: bool = True
-    variables: Sequence[str] = ()
-
-
-@dataclass
-class Prepared:
-    """A rollout with a valid configuration.
-
-    Args:
-        registry: All specs.
-        configured: Its configuration; the seed is set.
-        weights: Of a trained policy; None for policies without networks.
-        source: Where they come from, for messages.
-        command: The whole command line.
-        stage: Stream that seeds of episodes come from.
-    """
-
-    registry: Registry
-    configured: Configured
-    weights: Mapping[str, torch.Tensor] | None
-    source: str
-    command: str = ""
-    stage: str = STAGE
-
-    @property
-    def config(self) -> RolloutConfig:
-        """The configuration as typed objects."""
-        config = self.configured.config
-        assert isinstance(config, RolloutConfig)
-        return config
-
-
-def prepare(request: RolloutRequest) -> Prepared:
-    """Loads plugins, opens the run if one is named, and checks everything.
-
-    Raises:
-        MazeError: If something is unknown or contradictory, or the run cannot be used.
-    """
-    named = _input_dir(request)
-    registry = load_registry(request.plugins, request.local_plugins, named)
-    live = LiveObjects()
-    fields = {key: value for key, value in request.fields.items() if value is not None}
-    items = Arguments(registry, live).items(request.groups, fields, request.overrides)
-    registry = live.known_to(registry)
-    run = None if named is None else open_run(registry, named, request.variables, {item.key for item in items})
-    configured = rollout_config(registry, items, request, None if run is None else run.configured)
-    texts = [item.text for item in items]
-    words = [*texts, *(word for name in request.variables for word in ("--env", name))]
-    asked = command(request.config_name, request.config_dirs, request.plugins, request.local_plugins, words, "rollout")
-    weights, source = (None, "") if run is None else (run.weights, run.shown)
-    return Prepared(registry, configured, weights, source, asked)
-
-
-def _input_dir(request: RolloutRequest) -> str | None:
-    """The run that is named, as an argument or in overrides."""
-    found = request.fields.get("input_dir")
-    return str(found) if found is not None else named_input_dir(request.overrides)
-
-
-def rollout_config(
-    registry: Registry,
-    items: Sequence[Item],
-    request: RolloutRequest,
-    base: Configured | None,
-    with_runner: bool = False,
-) -> Configured:
-    """The configuration of a rollout; its seed is set.
-
-    Args:
-        registry: All specs.
-        items: What was asked for.
-        request: The rest of it.
-        base: The run whose policy it is about, or None.
-        with_runner: Whether it executes where the run does.
-    """
-    asked = ConfigRequest(request.config_name, items, request.config_dirs, RolloutConfig)
-    configured = configure(registry, asked, base, (*ADOPTED, "runner") if with_runner else ADOPTED)
-    if configured.config.seed is None:
-        configured.set("seed", draw_root_seed())
-    return configured
-
-
 def perform(prepared: Prepared, record: bool, save: bool, out: Output) -> RolloutResult:
     """Runs the episodes of a rollout.
 
@@ -169,43 +58,51 @@ def perform(prepared: Prepared, record: bool, save: bool, out: Output) -> Rollou
     Raises:
         MazeError: If something cannot be built, an env fails, or the disk does not take the results.
     """
-    config = prepared.config
+    config, kept = prepared.config, list[Episode]()
     with limited_threads(True), contextlib.closing(_built(prepared)) as built:
         seeds = episode_seeds(config, built.streams, prepared.stage)
+        recorded = record or config.trajectories
+        _check_shown(built, config, recorded)
         n_filmed = min(config.n_rendered, len(seeds)) if config.render is not None else 0
-        if config.render is not None:
-            check_rendering(built.workspace.factory, config.render)
-        with contextlib.ExitStack() as opened:
-            files = _files(prepared) if save else None
-            if files is not None:
-                opened.callback(files.close)
+        with contextlib.nullcontext() if not save else _files(prepared, out) as files:
             for note in built.notes:
                 out.line(note)
-            kept: list[Episode] = []
 
             def tell(episode: Episode) -> None:
                 if files is not None:
                     files.add(episode)
                 if episode.film is not None and config.render is RenderForm.terminal:
+                    out.end_progress()
                     play(episode.film, Output(), f"episode {episode.number}")
                 kept.append(_kept(episode, record))
                 out.bar("episodes", len(kept), len(seeds))
 
             with watching(built.workspace.in_process, config.runner.step_timeout):
-                statistics = run_rollout(built, seeds, record or config.trajectories, n_filmed, tell)
+                statistics = run_rollout(built, seeds, recorded, n_filmed, tell)
             if files is not None:
                 files.end(statistics)
-    directory = None if files is None else files.directory
-    result = RolloutResult(
-        dict(statistics.values), [row_of(episode) for episode in kept],
-        [episode.trajectory for episode in kept if episode.trajectory is not None],
-        directory, [] if files is None else files.animations,
-    )  # fmt: skip
     out.line("")
     out.line(rollout_table(statistics))
-    for line in rollout_lines(directory, config.trajectories, result.animations):
+    for line in _result_lines(files, config):
         out.line(line)
-    return result
+    return RolloutResult(
+        dict(statistics.values), [row_of(episode) for episode in kept],
+        [episode.trajectory for episode in kept if episode.trajectory is not None],
+        None if files is None else files.directory, [] if files is None else files.animations,
+    )  # fmt: skip
+
+
+def _check_shown(built: BuiltRollout, config: RolloutConfig, recorded: bool) -> None:
+    """Checks that the env can be recorded and shown as asked, before there is a directory."""
+    actors = built.workspace.actors
+    if recorded:
+        check_recordable(actors.observation_space, actors.action_space)
+    if config.render is not None:
+        check_rendering(built.workspace.factory, config.render)
+
+
+def _result_lines(files: RolloutFiles | None, config: RolloutConfig) -> list[str]:
+    return [] if files is None else rollout_lines(files.directory, config.trajectories, files.animations)
 
 
 def _built(prepared: Prepared) -> BuiltRollout:
@@ -220,12 +117,29 @@ def _kept(episode: Episode, record: bool) -> Episode:
     )  # fmt: skip
 
 
-def _files(prepared: Prepared) -> RolloutFiles:
-    """Makes the directory of a rollout and writes into it what the rollout is."""
+@contextlib.contextmanager
+def _files(prepared: Prepared, out: Output) -> Iterator[RolloutFiles]:
+    """The directory of a rollout; whatever happens, its table is written in the end."""
+    files = _new_files(prepared)
+    try:
+        yield files
+    except BaseException:
+        files.close()
+        out.end_progress()
+        for line in _result_lines(files, prepared.config) if files.n_episodes else []:
+            out.line(line)
+        raise
+    files.close()
+
+
+def _new_files(prepared: Prepared) -> RolloutFiles:
+    """Makes the directory, and writes into it what the rollout is."""
     config, choices = prepared.config, prepared.configured.choices
-    directory = RunDirectory.create(config.run_dir, f"{choices['env']}-{choices['policy']}-rollout")
+    is_run = config.run_dir is not None and is_run_directory(Path(config.run_dir).expanduser())
+    advice = "\nTo run the policy of that run: --run {}" if is_run else ""
+    directory = RunDirectory.create(config.run_dir, f"{choices['env']}-{choices['policy']}-rollout", advice)
     prepared.configured.set("run_dir", str(directory.path))
-    directory.write_text(CONFIG, prepared.configured.to_yaml())
+    directory.write_text(ROLLOUT, prepared.configured.to_yaml())
     directory.write_text("command.txt", prepared.command + "\n")
     versions = {plugin.name: plugin.version for plugin in prepared.registry.plugins if not plugin.error}
     assert config.seed is not None
@@ -308,7 +222,7 @@ def rollout(
     }  # fmt: skip
     fields = {
         "seed": seed, "run_dir": run_dir, "input_dir": input_dir, "n_episodes": n_episodes,
-        "episode_seeds": episode_seeds, "max_env_steps": max_env_steps, "trajectories": trajectories,
+        "episode_seeds": as_seeds(episode_seeds), "max_env_steps": max_env_steps, "trajectories": trajectories,
         "render": render, "n_rendered": n_rendered,
     }  # fmt: skip
     request = RolloutRequest(

@@ -94,7 +94,8 @@ class RewardClippingConfig:
     """Largest reward."""
 
     def __post_init__(self) -> None:
-        require(self, "high", self.low < self.high, "a number larger than low")
+        require(self, "low", not math.isnan(self.low), "a number, or -inf for no limit")
+        require(self, "high", self.low < self.high, "a number larger than low, or inf for no limit")
 
 
 @dataclass(kw_only=True)

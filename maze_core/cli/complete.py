@@ -11,7 +11,7 @@ import enum
 import os
 import re
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -21,12 +21,13 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from maze_core.errors import PluginError
+from maze_core.errors import NothingUsableError, PluginError
 from maze_core.field_docs import FieldDoc, field_docs
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.presets import group_options, search_path
 from maze_core.registry import GROUPS, KINDS, LIST_GROUPS, Registry
-from maze_core.run_config import CHANGEABLE, CheckpointConfig, TrainingConfig
+from maze_core.run_config import CHANGEABLE, CheckpointConfig, RolloutConfig, TrainingConfig
+from maze_core.runs.files import read_file
 from maze_core.specs import Spec
 
 Items = list[CompletionItem[str]]
@@ -36,6 +37,11 @@ Candidates = Iterable[tuple[str, str]]
 EXPERIMENT = "experiment"
 NESTED_MODEL = re.compile(r"(critic\.)?model\.(actors\.\w+|default)|critic\.model")
 """The same as in `maze_core.config.overrides`, whose import takes too long here; a test compares them."""
+
+SCHEMAS: dict[str, type] = {"training_schema": TrainingConfig, "rollout_schema": RolloutConfig}
+ADOPTED, TRAINED = ("env", "wrappers", "model", "critic", "algorithm"), "trained"
+"""The same as in `maze_core.config`, for the same reason: what a configuration describes, and what a rollout takes over
+from a run."""
 
 
 def complete_overrides(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
@@ -128,6 +134,7 @@ class Line:
         config_name: Root configuration.
         overrides: Complete overrides.
         multirun: Whether every value may be a list of values to run.
+        run: Directory of the run that is named with ``--run``; empty if none is.
     """
 
     registry: Registry
@@ -135,23 +142,31 @@ class Line:
     config_name: str
     overrides: tuple[str, ...]
     multirun: bool
+    run: str = ""
 
     @classmethod
     def of(cls, ctx: click.Context) -> Line:
         """Reads what click has parsed so far."""
-        directory, name = ctx.params.get("config_dir"), ctx.params.get("config_name") or "conf_train"
+        defaults = {param.name: param.default for param in ctx.command.params}
+        directory, name = ctx.params.get("config_dir"), ctx.params.get("config_name") or defaults.get("config_name")
         return cls(
             _registry(ctx),
             () if directory is None else (Path(directory).expanduser(),),
             str(name).removesuffix(".yaml"),
             tuple(ctx.params.get("overrides") or ()),
             bool(ctx.params.get("multirun")),
+            str(ctx.params.get("run") or ""),
         )
 
     @cached_property
     def directories(self) -> list[Path]:
         """Where configuration files are found, first wins."""
         return [directory for _, directory in search_path(self.registry, self.config_dirs)]
+
+    @cached_property
+    def root(self) -> type:
+        """What the configuration describes."""
+        return root_of(self.config_name, self.directories) or TrainingConfig
 
     def takes_several(self, key: str) -> bool:
         """True if a comma separates values of this key."""
@@ -166,7 +181,7 @@ class Line:
         given = {text.partition("=")[0] for text in self.overrides}
         if not {EXPERIMENT, f"+{EXPERIMENT}"} & given:
             yield f"{EXPERIMENT}=", "A complete run by name."
-        configs = {"": TrainingConfig} | {f"{place}.": spec.config for place, spec in self.places().items()}
+        configs = {"": self.root} | {f"{place}.": spec.config for place, spec in self.places().items()}
         for doc in [doc for prefix, config in configs.items() for doc in _docs(config, prefix)]:
             is_mapping = isinstance(doc.default, dict) and doc.name not in GROUPS
             if (is_mapping or doc.name in LIST_GROUPS) if added else doc.name not in given:
@@ -175,7 +190,7 @@ class Line:
     def removable(self) -> Iterator[tuple[str, str]]:
         """Keys that ``~`` can leave out."""
         yield from ((place, spec.summary) for place, spec in self.places().items() if _group(place) in LIST_GROUPS)
-        yield from ((group, f"No {group} at all.") for group in LIST_GROUPS)
+        yield from ((group, f"No {group} at all.") for group in self._groups() if group in LIST_GROUPS)
 
     def values(self, key: str) -> Iterator[tuple[str, str]]:
         """All values of a key, as far as they can be named."""
@@ -187,13 +202,13 @@ class Line:
             return
         configs = {f"{place}.": spec.config for place, spec in self.places().items()}
         owner = max((place for place in configs if key.startswith(place)), key=len, default="")
-        yield from ((value, "") for value in _values(configs.get(owner, TrainingConfig), key.removeprefix(owner)))
+        yield from ((value, "") for value in _values(configs.get(owner, self.root), key.removeprefix(owner)))
 
     def places(self) -> dict[str, Spec]:
         """The spec chosen at each place of the configuration: ``env``, ``wrappers.<key>``, ``model.default``."""
         found: dict[str, Spec] = {}
         choices = self._choices()
-        for group in _groups():
+        for group in self._groups():
             specs = [spec for name in choices.get(group, []) for spec in self._specs(group, name)]
             for number, spec in enumerate(specs):
                 copies = specs[:number].count(spec)
@@ -218,11 +233,24 @@ class Line:
                 appended.setdefault(key[1:], []).extend(_names(value))
             else:
                 by_hand[key.lstrip("+~")] = _names(value)
-        chosen = self._chosen_by(self.config_name)
+        chosen = self._chosen_by(self.config_name) | self._adopted()
         for name in by_hand.get(EXPERIMENT, chosen.get(EXPERIMENT, [])):
             chosen |= self._chosen_by(f"{EXPERIMENT}/{name}")
         chosen |= by_hand
         return chosen | {group: chosen.get(group, []) + names for group, names in appended.items()}
+
+    def _groups(self) -> Iterator[str]:
+        """The groups of the configuration."""
+        return (field.name for field in dataclasses.fields(self.root) if field.name in GROUPS)
+
+    def _adopted(self) -> dict[str, list[str]]:
+        """What a rollout takes over from the run that is named."""
+        named = [text.removeprefix("input_dir=") for text in self.overrides if text.startswith("input_dir=")]
+        run = self.run or (named[-1] if named else "")
+        if self.root is not RolloutConfig or not run:
+            return {}
+        recorded = recorded_choices(Path(run).expanduser())
+        return {"policy": [TRAINED]} | {group: recorded.get(group, []) for group in ADOPTED} if recorded else {}
 
     def _chosen_by(self, name: str, seen: tuple[str, ...] = ()) -> dict[str, list[str]]:
         """Options chosen by a configuration file and by those that it builds on."""
@@ -246,11 +274,6 @@ class Line:
             below = [n for key, names in read_defaults(Path(sources[name].file)) if key in ("", group) for n in names]
             return [spec for other in below for spec in self._specs(group, other, (*seen, name))]
         return [spec for spec in self.registry.specs(GROUPS[group]) if spec.name == name]
-
-
-def _groups() -> Iterator[str]:
-    """The groups of a training run."""
-    return (field.name for field in dataclasses.fields(TrainingConfig) if field.name in GROUPS)
 
 
 def _group(place: str) -> str:
@@ -279,6 +302,37 @@ def _named_values(hint: Any) -> list[str]:
     if hint is type(None):
         return ["null"]
     return [member.name for member in hint] if isinstance(hint, type) and issubclass(hint, enum.Enum) else []
+
+
+def root_of(name: str, directories: Sequence[Path], seen: tuple[str, ...] = ()) -> type | None:
+    """What a root configuration describes, by the schema that it builds on; None if that cannot be seen.
+
+    Args:
+        name: Of the configuration.
+        directories: Where configuration files are, first wins.
+        seen: Those that build on it.
+    """
+    file = next((file for file in (directory / f"{name}.yaml" for directory in directories) if file.is_file()), None)
+    if file is None or name in seen:
+        return None
+    own = [other for group, names in read_defaults(file) if not group for other in names]
+    found = (SCHEMAS.get(other) or root_of(other, directories, (*seen, name)) for other in own)
+    return next((root for root in found if root is not None), None)
+
+
+def recorded_choices(run: Path) -> dict[str, list[str]]:
+    """Names of the components of a run, by group, as its configuration lists them; empty if it has none."""
+    try:
+        lines = read_file(run / "config.yaml", 2**20).decode(errors="replace").splitlines()
+    except NothingUsableError:
+        return {}
+    found: dict[str, list[str]] = {}
+    start = lines.index("components:") + 1 if "components:" in lines else len(lines)
+    for line in takewhile(lambda line: line.startswith("  "), lines[start:]):
+        entry = re.fullmatch(r"  (\w+)(\.\w+)?: (\w+)", line)
+        if entry and bool(entry[2]) == (entry[1] in LIST_GROUPS):
+            found.setdefault(entry[1], []).append(entry[3])
+    return found
 
 
 def read_defaults(file: Path) -> list[tuple[str, list[str]]]:

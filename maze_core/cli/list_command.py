@@ -17,6 +17,7 @@ KINDS = {
     "runners": "runner",
     "policies": "policy",
     "callbacks": "callback",
+    "commands": "command",
 }
 
 
@@ -52,8 +53,8 @@ def _specs(registry: object, what: str) -> list[dict[str, str]]:
 
     assert isinstance(registry, Registry)
     return [
-        {"kind": spec.kind, "name": spec.name, "plugin": registry.owner(spec).label, "summary": spec.summary}
-        for spec in registry.specs(KINDS[what])
+        {"kind": offer.kind, "name": offer.name, "plugin": registry.owner(offer).label, "summary": offer.summary}
+        for offer in registry.offers(KINDS[what])
     ]
 
 

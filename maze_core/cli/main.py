@@ -9,15 +9,21 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.shell_completion import shell_complete
+from click.shell_completion import CompletionItem, shell_complete, split_arg_string
 
+from maze_core.cli import plugin_commands
+from maze_core.cli.complete import root_of
 from maze_core.cli.options import as_block
-from maze_core.errors import MazeError, StorageError, did_you_mean, masked
+from maze_core.errors import MazeError, StorageError, masked
+from maze_core.presets import CORE_CONF
+from maze_core.run_config import RolloutConfig
 
 COMMANDS = {
+    "init": "Make a project of your own in this folder.",
     "train": "Train a policy.",
     "rollout": "Run a policy in episodes: a trained one, a heuristic, or random actions.",
     "export": "Write a trained policy for use elsewhere.",
@@ -26,7 +32,7 @@ COMMANDS = {
     "config": "Show the configuration that a command would run with.",
     "list": "List what can be selected.",
     "info": "Explain one thing that can be selected, with all its options.",
-    "plugins": "List, show and check plugins.",
+    "plugins": "List, show, check and begin plugins.",
     "completion": "Complete commands, options, keys and names with TAB.",
 }
 """Commands with their short help, so that ``maze --help`` imports none of them."""
@@ -42,32 +48,37 @@ class ReaderGoneError(Exception):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used, and whose errors are one or two lines."""
+    """A group whose commands are imported when they are used, and whose errors are one or two lines.
+
+    Plugins are loaded only for names that are none of Maze's own, and for lists of all commands.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
-        return list(COMMANDS)
+        return [*COMMANDS, *plugin_commands.summaries(tell=False)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports a command."""
         if cmd_name not in COMMANDS:
-            return None
+            return plugin_commands.imported(plugin_commands.known(ctx, cmd_name, COMMANDS))
         module = importlib.import_module(f"maze_core.cli.{cmd_name}_command")
         command: click.Command = module.command
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Finds the command, or says which one is nearest."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(
-                f"no command {args[0]!r}.{did_you_mean(args[0], COMMANDS)} Known: {', '.join(COMMANDS)}."
-            )
-        return super().resolve_command(ctx, args)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Completes commands and options without importing a command."""
+        commands = COMMANDS | plugin_commands.summaries(tell=False)
+        items = [CompletionItem(name, help=text) for name, text in commands.items() if name.startswith(incomplete)]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        added = plugin_commands.summaries(tell=True)
+        if added:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(list(added.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; a reader of its output that went away is not left to click, which exits with 1."""
@@ -155,19 +166,20 @@ def maze() -> None:
 def maze_run() -> None:
     """Entry point ``maze-run``: ``maze-run -cn conf_train ...`` is ``maze train ...``, without -cn ``maze rollout``."""
     args = sys.argv[1:]
-    command = "train" if _names_training(args) else "rollout"
     if COMPLETE in os.environ:
-        words = os.environ.get("COMP_WORDS", "").split()
-        command = "train" if _names_training(words) else "rollout"
-        complete(maze.get_command(click.Context(maze), command) or maze, "maze-run")
-    maze.main([command, *args], prog_name="maze-run")
+        line = split_arg_string(os.environ.get("COMP_LINE") or os.environ.get("COMP_WORDS", ""))
+        command = maze.get_command(click.Context(maze), _verb(line[1:]))
+        complete(command or maze, "maze-run")
+    maze.main([_verb(args), *args], prog_name="maze-run")
 
 
-def _names_training(args: Sequence[str]) -> bool:
-    """Whether a command line names a configuration other than that of rollouts."""
-    for number, arg in enumerate(args):
-        option, _, value = arg.partition("=")
-        if option in ("-cn", "--config-name"):
-            value = value or next(iter(args[number + 1 :]), "")
-            return value.removesuffix(".yaml") != "conf_rollout"
-    return False
+def _verb(args: Sequence[str]) -> str:
+    """The command that a command line of ``maze-run`` stands for: the root configuration that it names decides."""
+    named = {"-cn": "conf_rollout", "-cd": ""}
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        option, equals, value = arg.partition("=")
+        key = {"--config-name": "-cn", "--config-dir": "-cd"}.get(option, option)
+        if key in named:
+            named[key] = value if equals else following
+    places = ([Path(named["-cd"]).expanduser()] if named["-cd"] else []) + [Path("conf"), CORE_CONF]
+    return "rollout" if root_of(named["-cn"].removesuffix(".yaml"), places) is RolloutConfig else "train"

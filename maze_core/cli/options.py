@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maze_core.cli.complete import complete_config_name, complete_directory, complete_file, complete_overrides
-from maze_core.errors import masked
+from maze_core.errors import masked, printable
 
 if TYPE_CHECKING:
     from maze_core.registry import Registry
@@ -88,8 +88,8 @@ def as_block(message: str) -> str:
     """
     message = masked(message)
     message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} ..."
-    message = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message.replace("\t", "    "))
-    first, *rest = message.rstrip().splitlines() or ["error"]
+    lines = [printable(line) for line in message.replace("\t", "    ").rstrip().split("\n")]
+    first, *rest = lines if any(lines) else ["error"]
     return "\n".join([f"maze: {first}", *(f"      {line}" for line in rest)])
 
 
@@ -112,9 +112,12 @@ def registry_of(plugins: tuple[str, ...], no_local: bool) -> Registry:
 
 
 def tell_problems(registry: Registry) -> None:
-    """One line on stderr for each broken plugin and each conflict; a local project is announced."""
+    """One line on stderr for each plugin that is broken or rude and each conflict; a local project is announced."""
     for plugin in registry.plugins:
         if plugin.origin == "local" and not plugin.error:
-            click.echo(f"maze: using the local plugins of {plugin.location} (--no-local switches them off)", err=True)
+            click.echo(
+                f"maze: using the local plugins of {printable(plugin.location)} (--no-local switches them off)",
+                err=True,
+            )
     for problem in registry.problems():
         click.echo(as_block(problem), err=True)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from maze_core.cli.complete import complete_plugin
 from maze_core.cli.options import json_option, plugin_options, print_json
-from maze_core.errors import PluginError
+from maze_core.cli.plugins_new import new
+from maze_core.errors import masked, printable
 
 if TYPE_CHECKING:
     from maze_core.plugins import Plugin
     from maze_core.registry import Registry
+    from maze_core.testing.checks import Report
+    from maze_core.testing.conformance import Checks
+
+CLEAR_LINE = "\r\x1b[K"
+"""Clears the line of a terminal on which the cursor is."""
 
 
 @click.group("plugins")
 def command() -> None:
-    """List, show and check plugins."""
+    """List, show, check and begin plugins."""
+
+
+command.add_command(new)
 
 
 @command.command("list")
@@ -45,11 +56,12 @@ def show(name: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_js
 
     registry = _registry(plugins, no_local)
     plugin = registry.plugin(name)
-    offers = [{"kind": spec.kind, "name": spec.name, "summary": spec.summary} for spec in plugin.specs]
+    offers = [{"kind": offer.kind, "name": offer.name, "summary": offer.summary} for offer in plugin.offers]
     if as_json:
         print_json({**_row(registry, plugin), "location": plugin.location, "conf": plugin.conf_dir, "offers": offers})
         return
-    click.echo(f"{plugin.name}: {plugin.distribution or 'no package'}, found as {plugin.origin}, {plugin.location}")
+    where = printable(plugin.location)
+    click.echo(f"{plugin.name}: {plugin.distribution or 'no package'}, found as {plugin.origin}, {where}")
     click.echo(f"status: {_row(registry, plugin)['status']}")
     if plugin.conf_dir is not None:
         click.echo(f"presets: {plugin.conf_dir}")
@@ -59,28 +71,77 @@ def show(name: str, plugins: tuple[str, ...], no_local: bool, debug: bool, as_js
 
 
 @command.command("check")
-@click.argument("name", required=False, shell_complete=complete_plugin)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_plugin)
 @plugin_options
+@click.option("--fast", is_flag=True, help="Leave out the checks that train for some seconds.")
 @json_option
-def check(name: str | None, plugins: tuple[str, ...], no_local: bool, debug: bool, as_json: bool) -> int:
-    """Check that plugins load, and that what they offer can be built and is documented."""
-    from maze_core.config import check_specs
+def check(
+    names: tuple[str, ...], plugins: tuple[str, ...], no_local: bool, debug: bool, fast: bool, as_json: bool
+) -> int:
+    """Check plugins, all or those named: that they load, and that all they offer does what it must.
 
-    registry = _registry(plugins, no_local)
-    check_specs(registry)
-    chosen = [registry.plugin(name)] if name else registry.plugins
-    problems = {plugin.name: _problems(registry, plugin) for plugin in chosen}
-    failed = sum(map(bool, problems.values()))
+    These are the checks of maze_core.testing, which run under pytest too.
+    """
+    from maze_core.testing.checks import classes_for
+    from maze_core.testing.conformance import loaded
+
+    known = _registry(plugins, no_local)
+    chosen = [known.plugin(name).name for name in names] or [plugin.name for plugin in known.plugins]
+    loaded.cache_clear()
+    registry = loaded(plugins, not no_local, str(Path.cwd()))
+    rows = []
+    for plugin in [registry.plugin(name) for name in dict.fromkeys(chosen)]:
+        reports = [
+            _checked(checks, plugin.name, fast) for checks in classes_for(registry, plugin, plugins, not no_local)
+        ]
+        problems = [problem for report in reports for problem in report.problems]
+        rows.append({"plugin": plugin.name, "ok": not problems, "problems": problems})
+        if not as_json:
+            click.echo(f"{_verdict(not problems)}  {plugin.name} ({plugin.label})")
+            told: set[str] = set()
+            for report in reports:
+                _print_report(report, told)
+    n_failed = sum(not row["ok"] for row in rows)
     if as_json:
-        print_json([{"plugin": name, "ok": not found, "problems": found} for name, found in problems.items()])
-        return 2 if failed else 0
-    for plugin in chosen:
-        found = problems[plugin.name]
-        click.echo(f"{'FAILED' if found else 'ok':6}  {plugin.name} ({plugin.label})")
-        for problem in found:
-            click.echo("\n".join(f"        {line}" for line in problem.rstrip().splitlines()))
-    click.echo(f"{len(chosen) - failed} of {len(chosen)} plugins work.")
-    return 2 if failed else 0
+        print_json(rows)
+    else:
+        click.echo(f"{len(rows) - n_failed} of {len(rows)} plugins work.")
+    return 2 if n_failed else 0
+
+
+def _checked(checks: type[Checks], plugin: str, fast: bool) -> Report:
+    """Runs the checks of one thing; a terminal shows how far they are."""
+    from maze_core.testing.checks import checks_of, run_checks
+
+    terminal, total = _on_terminal(), len(checks_of(checks, fast))
+    for report in run_checks(checks, fast):
+        if terminal:
+            click.echo(
+                f"{CLEAR_LINE}checking {plugin}: {report.what}, {report.n_checks} of {total}", err=True, nl=False
+            )
+    if terminal:
+        click.echo(CLEAR_LINE, err=True, nl=False)
+    return report
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _verdict(works: bool) -> str:
+    return "ok    " if works else "FAILED"
+
+
+def _print_report(report: Report, told: set[str]) -> None:
+    """One line for a thing, and below it what is wrong and what is worth knowing, each once for a plugin."""
+    skipped = f", {report.n_skipped} do not apply" if report.n_skipped else ""
+    n_problems = f", {len(report.problems)} problems" if len(report.problems) > 1 else ""
+    click.echo(f"        {_verdict(not report.problems)}  {report.what}: {report.n_checks} checks{skipped}{n_problems}")
+    for text in (*report.problems, *(f"note: {note}" for note in report.notes)):
+        if text in told:
+            continue
+        told.add(text)
+        click.echo("\n".join(f"                {printable(line)}" for line in masked(text).rstrip().splitlines()))
 
 
 def _registry(plugins: tuple[str, ...], no_local: bool) -> Registry:
@@ -98,35 +159,8 @@ def _row(registry: Registry, plugin: Plugin) -> dict[str, Any]:
     status = f"failed: {plugin.error}" if plugin.error else "ok"
     if conflicts and not plugin.error:
         status = f"conflict: {', '.join(conflicts)} also offered by another plugin"
-    offers = ", ".join(f"{spec.kind} {spec.name}" for spec in plugin.specs)
+    offers = ", ".join(f"{offer.kind} {offer.name}" for offer in plugin.offers)
     return {
         "plugin": plugin.name, "version": plugin.version or "-", "from": plugin.origin,
-        "offers": offers or "-", "status": status,
+        "offers": offers or "-", "status": "; ".join([status, *plugin.notes]),
     }  # fmt: skip
-
-
-def _problems(registry: Registry, plugin: Plugin) -> list[str]:
-    from maze_core.field_docs import field_docs
-    from maze_core.specs import resolve_build
-
-    found = [plugin.details or plugin.error] if plugin.error else []
-    found += [
-        f"{what} is offered by another plugin too, so that neither is used" for what in _conflicts(registry, plugin)
-    ]
-    for spec in plugin.specs:
-        label = f"{spec.kind} {spec.name}"
-        for build in (spec.build, getattr(spec, "build_vector", None), getattr(spec, "resolve", None)):
-            try:
-                resolve_build(build) if build is not None else None
-            except Exception as error:  # whatever the import of a plugin's module raises
-                found.append(f"{label}: {build!r}: {type(error).__name__}: {error}")
-        try:
-            spec.config()
-        except Exception as error:  # whatever a plugin's own check raises
-            found.append(f"{label}: its config has no valid defaults: {type(error).__name__}: {error}")
-        try:
-            bare = [doc.name for doc in field_docs(spec.config) if not doc.doc]
-            found += [f"{label}: the option {name!r} has no docstring" for name in bare]
-        except PluginError as error:
-            found.append(f"{label}: {error}")
-    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import click
 
 from maze_core.cli.complete import complete_directory
 from maze_core.cli.options import config_options, tell_problems, variable_option
+from maze_core.errors import MazeError, masked
 
 
 @click.command("rollout")
@@ -36,7 +38,8 @@ def command(
     max_env_steps=500, trajectories=true, render=gif, policy.deterministic=false). Without --run, random actions
     play CartPole-v1. Nothing in RUN_DIR is executed.
     """
-    from maze_core.api.rollouts import RolloutRequest, perform, prepare
+    from maze_core.api.rollout_request import RolloutRequest, prepare
+    from maze_core.api.rollouts import perform
     from maze_core.console import Output
 
     directories = () if config_dir is None else (config_dir,)
@@ -45,5 +48,10 @@ def command(
     )
     prepared = prepare(request)
     tell_problems(prepared.registry)
-    perform(prepared, record=False, save=True, out=Output())
+    try:
+        perform(prepared, record=False, save=True, out=Output())
+    except MazeError:
+        if getattr(prepared.config.runner, "raw_errors", False):
+            click.echo(masked(traceback.format_exc()), err=True, nl=False)
+        raise
     return 0

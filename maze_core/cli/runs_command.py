@@ -11,7 +11,7 @@ import click
 
 from maze_core.cli.complete import complete_directory
 from maze_core.cli.options import json_option, print_json
-from maze_core.errors import MazeError, NothingUsableError
+from maze_core.errors import MazeError, NothingUsableError, printable
 
 if TYPE_CHECKING:
     from maze_core.runs.stored_run import Condition, StoredRun
@@ -51,7 +51,6 @@ def command(directory: str, as_json: bool, debug: bool) -> None:
 
 
 def _row(path: Path, folder: Path) -> dict[str, Any]:
-    from maze_core.runs.files import printable
     from maze_core.runs.stored_run import StoredRun
 
     name = printable(str(path.relative_to(folder)))
@@ -97,8 +96,6 @@ def _ago(seconds: float) -> str:
 
 def _show_one(run: StoredRun, condition: Condition, as_json: bool) -> None:
     """One run in detail."""
-    from maze_core.runs.files import printable
-
     data = {"run": printable(str(run.path.resolve())), **_as_data(condition)}
     if as_json:
         print_json(data)

@@ -8,6 +8,7 @@ program may have stored the same names: its content is replaced for the time of 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import ResultDefault
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -87,8 +89,18 @@ class Composition:
     root: type[RunConfig] = TrainingConfig
 
 
+class _Loader(ConfigLoaderImpl):
+    """Hydra's loader, which remembers the options that it put together: it tells all but those of lists."""
+
+    entries: Sequence[ResultDefault] = ()
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        self.entries = defaults
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+
 @contextlib.contextmanager
-def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[ConfigLoaderImpl]:
+def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[_Loader]:
     """A config loader that sees what plugins registered, and leaves Hydra's globals as they were."""
     with LOCK:
         Plugins.instance()
@@ -105,7 +117,7 @@ def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[ConfigL
             for provider, directory in search_path(registry, config_dirs):
                 path.append(provider, f"file://{directory}")
             path.append("schema", "structured://")
-            yield ConfigLoaderImpl(path)
+            yield _Loader(path)
         finally:
             store.repo = saved_repo
             base.version_base = saved_version
@@ -123,9 +135,15 @@ def _store_packaged_presets(store: ConfigStore, registry: Registry) -> None:
             if own or contested(registry, group, file.stem):
                 continue
             with contextlib.suppress(yaml.YAMLError, OSError):  # choosing it will say that it is missing
-                header = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-                package = header.group(1) if header else None
-                store.store(group=group, name=file.stem, node=OmegaConf.load(file), package=package, provider=provider)
+                node, package = _preset(file, file.stat().st_mtime_ns)
+                store.store(group=group, name=file.stem, node=node, package=package, provider=provider)
+
+
+@functools.lru_cache(maxsize=256)
+def _preset(file: Path, changed_ns: int) -> tuple[Any, str | None]:
+    """A preset and the package that it names; read anew if it changed, since many configurations may be composed."""
+    header = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return OmegaConf.load(file), header.group(1) if header else None
 
 
 def _store_specs(store: ConfigStore, registry: Registry) -> None:
@@ -170,7 +188,7 @@ class _Composer:
         request: What to compose.
     """
 
-    def __init__(self, registry: Registry, loader: ConfigLoaderImpl, request: ConfigRequest) -> None:
+    def __init__(self, registry: Registry, loader: _Loader, request: ConfigRequest) -> None:
         self.registry, self.loader, self.request = registry, loader, request
         self.wanted = normalise(request.items)
 
@@ -290,14 +308,18 @@ class _Composer:
             reason = self.registry.explain_missing(GROUPS[group], missing) if known else _reason(error)
             raise ConfigError(f"the configuration {name!r} cannot be composed: {reason}") from error
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+            unused = re.search(r"Could not override '(\w+)'", str(error))
+            if unused and unused[1] in choices:
+                group = unused[1]
+                raise UserError(f"{group}={','.join(choices[group])}: configuration {name!r} has no {group}.") from None
             raise ConfigError(f"the configuration {name!r} cannot be composed: {_reason(error)}") from error
 
     def _load_once(self, overrides: list[str]) -> Composition:
-        """Composes, and finds which options were chosen; Hydra itself does not tell those of lists."""
+        """Composes, and finds which options were chosen."""
         name = self.request.config_name
         cfg = self.loader.load_configuration(name, overrides, run_mode=RunMode.RUN, from_shell=False)
         choices = {group: cfg.hydra.runtime.choices.get(group) for group in (*GROUPS, EXPERIMENT)}
-        entries = self.loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults
+        entries = self.loader.entries
         for group in LIST_GROUPS:
             prefix = f"{group}/"
             choices[group] = [

@@ -165,10 +165,8 @@ def _check_key(composition: Composition, node: Any, part: str, path: str, item: 
                 f"{item.text}: no {kind} {part!r} is selected (selected: {known}). Select it with +{path}={part}."
             )
         known_keys = [str(key) for key in node]
-        where = path or "the configuration"
-        raise ConfigError(
-            f"{item.text}: {where} has no {part!r}.{did_you_mean(part, known_keys)}\nKnown: {', '.join(known_keys)}."
-        )
+        where, known = path or "the configuration", ", ".join(known_keys) or "none"
+        raise ConfigError(f"{item.text}: {where} has no {part!r}.{did_you_mean(part, known_keys)}\nKnown: {known}.")
     if not (isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node)):
         raise ConfigError(f"{item.text}: {path} is a single value, so there is no {item.key!r}.")
 

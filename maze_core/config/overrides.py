@@ -113,7 +113,7 @@ def _item(override: Override) -> Item:
         value = [str(option) for option in value.list]
     elif override.is_sweep_override():
         raise UserError(
-            f"{override.input_line} names several values. Add --multirun to run them one after the other"
+            f"{override.input_line} names several values. maze train --multirun runs them one after the other"
             f"{'.' if key in GROUPS else f', or write a list as {key}=[...].'}"
         )
     return Item(key, value, operation, str(override.input_line))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ import torch
 from gymnasium import Space
 
 from maze_core.build import build_normalization
-from maze_core.config import Configured, configure_stored
-from maze_core.errors import NonFiniteError, NothingUsableError
+from maze_core.config import Configured, configure_stored, variables_in
+from maze_core.enums import KernelChoice
+from maze_core.errors import NonFiniteError, NothingUsableError, printable
 from maze_core.live import LiveObjects
 from maze_core.networks import build_policy, take_trained
 from maze_core.registry import Registry, load_registry
@@ -33,12 +35,13 @@ from maze_core.rl.policy import CRITIC_PREFIX, Policy
 from maze_core.rl.space_data import space_data, space_from_data
 from maze_core.rl.streams import Streams
 from maze_core.run_config import PerActorConfig, PolicyConfig, TrainingConfig
-from maze_core.runs.files import parse_json, printable, read_file, write_file
+from maze_core.runs.files import parse_json, read_file, write_file
+from maze_core.runs.opened import with_statistics_of_weights
 from maze_core.runs.stored_run import is_run_directory
 from maze_core.specs import CriticSpec, TrainerSpec, WrapperSpec
 
 FORMAT = 1
-KEY = "maze"
+KEY, HASH = "maze", "sha256"
 MAX_BYTES, MAX_HEADER = 2**34, 2**24
 CPU = torch.device("cpu")
 
@@ -49,6 +52,7 @@ class ExportedPolicy:
     Args:
         policy: Its networks.
         about: What its file says about it.
+        kernel: What computes them; the bits of decisions depend on it.
 
     Attributes:
         actors: Step keys of its actors; one for a flat env.
@@ -57,11 +61,11 @@ class ExportedPolicy:
         about: Where it comes from, and which wrappers its env had: they must be applied to what it is asked about.
     """
 
-    def __init__(self, policy: Policy, about: Mapping[str, Any]) -> None:
+    def __init__(self, policy: Policy, about: Mapping[str, Any], kernel: KernelChoice = KernelChoice.auto) -> None:
         self.policy, self.about = policy, about
         self.actors = policy.actors.step_keys
         self.observation_space, self.action_space = policy.actors.observation_space, policy.actors.action_space
-        self._kernel, self._decisions = make_kernel(policy, CPU), Decisions(policy.actors)
+        self._kernel, self._decisions = make_kernel(policy, CPU, None, kernel), Decisions(policy.actors)
         self._acting: dict[bool, KernelPolicy] = {}
 
     def compute_action(self, observation: Any, *, actor: str | None = None, deterministic: bool = True) -> Any:
@@ -117,10 +121,9 @@ def write_artefact(trained: Trained, path: Path) -> None:
         "spaces": [space_data(space) for space in trained.spaces],
         "policy": _policy_data(trained),
         "wrappers": _outside(trained),
-        "origin": {group: trained.configured.choices[group] for group in ("env", "model", "algorithm")},
-        "sha256": _hash(tensors),
+        "origin": {group: trained.configured.components[group] for group in ("env", "model", "algorithm")},
     }
-    content = safetensors.torch.save(tensors, {KEY: json.dumps(about)})
+    content = safetensors.torch.save(tensors, {KEY: json.dumps({**about, HASH: _hash(about, tensors)})})
     write_file(path, lambda file: file.write(content))
 
 
@@ -130,8 +133,8 @@ def _is_critics(name: str) -> bool:
 
 def _policy_data(trained: Trained) -> dict[str, Any]:
     """The configuration of a policy's networks, as `PolicyConfig` describes it."""
-    config, data = trained.config, trained.configured.to_data()
-    inside = {key for key, wrapper in config.wrappers.items() if _spec(trained, wrapper).in_policy}
+    config, data = trained.config, with_statistics_of_weights(trained.configured).to_data()
+    inside = [key for key, wrapper in config.wrappers.items() if _spec(trained, wrapper).in_policy]
     of_policy = [path for path in data["components"] if path.split(".")[0] == "model"]
     of_policy += [f"wrappers.{key}" for key in inside]
     algorithm = trained.registry.of_config(type(config.algorithm))
@@ -140,16 +143,13 @@ def _policy_data(trained: Trained) -> dict[str, Any]:
     distribution = getattr(config.algorithm, "box_distribution", None)
     return {
         "components": {path: data["components"][path] for path in of_policy},
-        "wrappers": {key: {**data["wrappers"][key], **WITHOUT_FILE} for key in inside},
+        "wrappers": {key: data["wrappers"][key] for key in inside},
         "model": data["model"],
         **({} if distribution is None else {"box_distribution": distribution.name}),
         "has_deviations": algorithm.actor_critic,
         "has_value": algorithm.actor_critic and critic.in_policy,
+        "kernel": config.runner.kernel.name,
     }
-
-
-WITHOUT_FILE = {"statistics": "sampled", "file": None}
-"""Statistics are among the weights, wherever they came from."""
 
 
 def _outside(trained: Trained) -> list[str]:
@@ -164,8 +164,9 @@ def _spec(trained: Trained, wrapper: Any) -> WrapperSpec:
     return spec
 
 
-def _hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _hash(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of all that decisions depend on, so that damage is noticed wherever it is."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -173,7 +174,12 @@ def _hash(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def load_policy(
-    path: str | Path, *, plugins: Sequence[str] | str = (), local_plugins: bool = True, **live_objects: Any
+    path: str | Path,
+    *,
+    plugins: Sequence[str] | str = (),
+    local_plugins: bool = True,
+    variables: Sequence[str] | str = (),
+    **live_objects: Any,
 ) -> ExportedPolicy:
     """Loads a policy that ``maze export`` wrote. Neither the plugin of its env nor that of its algorithm is needed.
 
@@ -181,6 +187,7 @@ def load_policy(
         path: The file.
         plugins: As for `RunContext`, if the model comes from a local plugin.
         local_plugins: As for `RunContext`.
+        variables: Names of environment variables that the configuration of its model may use.
         live_objects: ``model=...``, if the run was given live networks.
 
     Raises:
@@ -190,13 +197,13 @@ def load_policy(
     path = Path(path).expanduser()
     name = printable(str(path))
     tensors, about = _read(path, name)
-    plugins = [plugins] if isinstance(plugins, str) else list(plugins)
+    plugins, variables = ([given] if isinstance(given, str) else list(given) for given in (plugins, variables))
     registry = load_registry(plugins, local_plugins, path.parent if is_run_directory(path.parent) else None)
     registry = LiveObjects.again(live_objects).known_to(registry)
     try:
         observation_space, action_space = (space_from_data(data) for data in about["spaces"])
-        policy = _policy(registry, tensors, about["policy"], (observation_space, action_space), name)
-        return ExportedPolicy(policy, about)
+        policy = _policy(registry, tensors, about["policy"], (observation_space, action_space), name, variables)
+        return ExportedPolicy(policy, about, KernelChoice[about["policy"]["kernel"]])
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable(name, str(error)) from None
 
@@ -207,14 +214,16 @@ def policy_of(trained: Trained) -> Policy:
     Raises:
         NothingUsableError: If weights and networks do not fit each other.
     """
-    return _policy(trained.registry, trained.weights, _policy_data(trained), trained.spaces, trained.source)
+    data = _policy_data(trained)
+    return _policy(trained.registry, trained.weights, data, trained.spaces, trained.source, variables_in(data))
 
 
 def _policy(
     registry: Registry, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Any],
-    spaces: tuple[Space[Any], Space[Any]], name: str,
+    spaces: tuple[Space[Any], Space[Any]], name: str, variables: Sequence[str],
 ) -> Policy:  # fmt: skip
-    config: Any = configure_stored(registry, data, name, root=PolicyConfig).config
+    configured = configure_stored(registry, data, name, variables=variables, root=PolicyConfig)
+    config: Any = with_statistics_of_weights(configured).config  # no other file is read, whatever this one says
     assert isinstance(config, PolicyConfig)
     separate = isinstance(config.model, PerActorConfig) and config.model.separate_agents
     actors = Actors(*spaces, config.box_distribution, separate)
@@ -231,29 +240,32 @@ def _policy(
 
 def _read(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors of a file, and what it says about itself."""
-    content = read_file(path, MAX_BYTES)
+    content = read_file(Path(os.path.realpath(path)), MAX_BYTES)  # a user's own link may lead to it
     size = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0
     if not 2 <= size <= min(MAX_HEADER, len(content) - 8):
         raise _unusable(name, "it is no file of safetensors")
     header = parse_json(content[8 : 8 + size], name)
-    text = header.get("__metadata__", {}).get(KEY) if isinstance(header, dict) else None
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    text = metadata.get(KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise _unusable(name, "it holds no policy of Maze")
-    about = parse_json(text.encode(), name)
+    about = parse_json(text.encode(errors="surrogatepass"), name)
     if not isinstance(about, dict) or about.get("format") != FORMAT or not _has_parts(about):
         raise _unusable(name, f"it is not of format {FORMAT}")
+    written = about.pop(HASH)
     try:
         tensors = safetensors.torch.load(content)
+        intact = _hash(about, tensors) == written
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise _unusable(name, str(error)) from None
-    if _hash(tensors) != about["sha256"]:
-        raise _unusable(name, "its weights are not those that were written")
+    if not intact:
+        raise _unusable(name, "it is not as it was written")
     return tensors, about
 
 
 def _has_parts(about: Mapping[str, Any]) -> bool:
     spaces = about.get("spaces")
-    return isinstance(about.get("policy"), dict) and isinstance(spaces, list) and len(spaces) == 2 and "sha256" in about
+    return isinstance(about.get("policy"), dict) and isinstance(spaces, list) and len(spaces) == 2 and HASH in about
 
 
 def _unusable(name: str, reason: str) -> NothingUsableError:

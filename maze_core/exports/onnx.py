@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from maze_core.errors import UserError
+from maze_core.errors import UserError, printable
 from maze_core.exports.actor_module import ActorModule
 from maze_core.exports.comparison import Run, agreement
 from maze_core.rl.policy import Policy
-from maze_core.runs.files import printable, read_file, write_file
+from maze_core.runs.files import read_file, write_file
 
 FORMAT = "1"
 OPSET = 20

@@ -136,8 +136,8 @@ class RecordingVectorEnv(VectorWrapper[Any, Any, Any]):
     def __init__(self, env: AnyVectorEnv) -> None:
         super().__init__(env)
         seen, acted = env.single_observation_space, env.single_action_space
+        check_recordable(seen, acted)  # now, before anything was recorded in vain
         self._structured, self._spaces = is_structured(seen, acted), actor_spaces(seen, acted)
-        space_data(packed_spaces(self._spaces))  # now, before anything was recorded in vain
         self._seen, self._taken, self._paid = _Tape(seen), _Tape(acted), _Tape(spaces.Box(-np.inf, np.inf, ()))
         self._now = self._first = 0  # steps so far, and before the first one that is kept
         self._starts = np.full(env.num_envs, NO_EPISODE)  # the step with which each episode began
@@ -182,7 +182,7 @@ class RecordingVectorEnv(VectorWrapper[Any, Any, Any]):
     def _finish(self, ended: NDArray[np.bool_], terminated: Any, truncated: Any, infos: Mapping[str, Any]) -> None:
         events = infos.get(EPISODE_EVENTS)
         for row in np.flatnonzero(ended).tolist():
-            values = {} if events is None else _event_values(events[row])
+            values = {} if events is None else event_values(events[row])
             self.finished[row] = self._cut(row, bool(terminated[row]), bool(truncated[row]), values)
         self._starts[ended] = NO_EPISODE
         self._all_idle = bool((self._starts == NO_EPISODE).all())
@@ -277,6 +277,15 @@ def actor_spaces(observation_space: Space[Any], action_space: Space[Any]) -> Act
     return {key: (observation_space[key], action_space[key]) for key in keys}
 
 
+def check_recordable(observation_space: Space[Any], action_space: Space[Any]) -> None:
+    """Checks that episodes of an env can be recorded.
+
+    Raises:
+        UserError: If a part of a space cannot be written down.
+    """
+    space_data(packed_spaces(actor_spaces(observation_space, action_space)))
+
+
 def packed_spaces(pairs: ActorSpaces) -> spaces.Dict:
     """The spaces of all actors as one: ``Dict{<step_key>: Tuple(observation space, action space)}``."""
     return spaces.Dict([(key, spaces.Tuple(pair)) for key, pair in pairs.items()])
@@ -304,12 +313,19 @@ def _at(batch: Any, path: Sequence[Any]) -> Any:
     return batch
 
 
-def _event_values(events: EpisodeEvents | None) -> dict[str, Any]:
-    values = {} if events is None else {path: np.array(value) for path, value in events.values.items()}
-    for path, value in values.items():
-        if value.dtype.kind not in "biuf":
+def event_values(events: EpisodeEvents | None) -> dict[str, Any]:
+    """What an env told of an episode, by path: Python numbers, or arrays.
+
+    Raises:
+        EnvFaultError: If it told something else.
+    """
+    values: dict[str, Any] = {}
+    for path, value in {} if events is None else events.values.items():
+        array = np.array(value)
+        if array.dtype.kind not in "biuf":
             raise EnvFaultError(f"event {path} of an episode is {value!r}; it must be a number or an array of numbers.")
-    return {path: value if value.ndim else value.item() for path, value in values.items()}
+        values[path] = array if array.ndim else array.item()
+    return values
 
 
 def _kept(infos: Mapping[str, Any]) -> dict[str, Any]:

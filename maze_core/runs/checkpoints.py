@@ -29,8 +29,8 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from maze_core.errors import NothingUsableError, PluginError, StorageError
-from maze_core.runs.files import UnreadableError, flush_directory, parse_json, printable, read_file, reason_of
+from maze_core.errors import NothingUsableError, PluginError, StorageError, printable
+from maze_core.runs.files import UnreadableError, flush_directory, parse_json, read_file, reason_of
 
 LOG = logging.getLogger("maze")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from maze_core.errors import NothingUsableError, StorageError
+from maze_core.errors import NothingUsableError, StorageError, printable
 
 T = TypeVar("T")
 LOG = logging.getLogger("maze")
@@ -140,11 +140,6 @@ def flush_directory(directory: Path) -> None:
 def reason_of(error: BaseException) -> str:
     """What an operating system error says, in words."""
     return str(getattr(error, "strerror", None) or error)
-
-
-def printable(text: str) -> str:
-    """A text on one line, without characters that could move the cursor or change colours of a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class GrowingFile:

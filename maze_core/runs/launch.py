@@ -13,19 +13,20 @@ from typing import Any
 from maze_core.build import BuiltRun, build_run
 from maze_core.builtins.config import ObservationNormalizationConfig
 from maze_core.config import Configured, changed_keys, check_recordable, configure_stored
+from maze_core.config.absent import absent_specs
 from maze_core.config.overrides import Item
 from maze_core.enums import Schedule
-from maze_core.errors import NonFiniteError, NothingUsableError, UserError, masked
+from maze_core.errors import NonFiniteError, NothingUsableError, UserError, masked, printable
+from maze_core.live import LiveObjects
 from maze_core.pictures import network_pictures
 from maze_core.plugins import Plugin
 from maze_core.protocols import RunInfo
-from maze_core.registry import LIVE, Registry, kind_of, needs_live
+from maze_core.registry import Registry, kind_of, live_arguments, unknown_live
 from maze_core.rl.critics import Critic
 from maze_core.rl.policy import Policy
 from maze_core.rl.saved import saved_count
 from maze_core.runs.checkpointer import CHECKPOINTS, Checkpointer
 from maze_core.runs.checkpoints import Checkpoint, CheckpointStore
-from maze_core.runs.files import printable
 from maze_core.runs.fingerprint import differences, fingerprint
 from maze_core.runs.lock import RunLock
 from maze_core.runs.normalize import sample_statistics
@@ -220,6 +221,8 @@ def _configured(
             f"{stored.shown}: {CONFIG} is not the one that the run began with ({printable('; '.join(changed[:3]))}). "
             "What may change is named on the command line: maze resume <run> runner.n_epochs=200"
         )
+    if any(item.key == "callbacks" and item.operation == "set" for item in items):  # those before are not needed
+        registry = LiveObjects(registry).known_to(registry, absent_specs(registry, now, ("callbacks",)))
     _check_plugins(registry, checkpoint, now, stored)
     configured = configure_stored(registry, now, str(stored.path / CONFIG), items, variables)
     configured.set("run_dir", str(stored.path))
@@ -278,11 +281,10 @@ def _check_plugins(registry: Registry, checkpoint: Checkpoint, config: Mapping[s
     if not isinstance(named, dict) or not isinstance(plugins, list):
         return
     unknown = [name for path, name in named.items() if name not in registry.names(kind_of(str(path)) or "")]
-    live = [name for name in unknown if isinstance(name, str) and name.startswith(LIVE)]
+    live = unknown_live(registry, config)
     if live:
-        raise UserError(
-            f"{stored.shown} was given objects by a Python program, and needs them again: {needs_live(live)}"
-        )
+        again = f"RunContext.resume({stored.shown!r}, {live_arguments(live)})"
+        raise UserError(f"{stored.shown} was given objects by a Python program, and needs them again: {again}")
     here = {plugin.name for plugin in registry.plugins if not plugin.error}
     missing = [printable(str(name))[:50] for name in plugins if str(name) not in here]
     if unknown and missing:

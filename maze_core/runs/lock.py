@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from maze_core.errors import StorageError, UserError
-from maze_core.runs.files import UnreadableError, printable, read_json, reason_of
+from maze_core.errors import StorageError, UserError, printable
+from maze_core.runs.files import UnreadableError, read_json, reason_of
 
 LOCK = "run.lock"
 

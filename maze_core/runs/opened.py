@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from maze_core.builtins.config import ObservationNormalizationConfig
+from maze_core.builtins.config import ObservationNormalizationConfig, StatisticsSource
 from maze_core.config import Configured, configure_stored
 from maze_core.registry import Registry
-from maze_core.run_config import TrainingConfig
-from maze_core.runs.run_directory import NORMALIZATION
 from maze_core.runs.stored_run import CONFIG, StoredRun
 
 
@@ -55,9 +54,26 @@ def open_run(
     data = stored.config()
     weights = stored.weights()
     configured = configure_stored(registry, data, str(stored.path / CONFIG), (), variables, vouched)
-    config = configured.config
-    assert isinstance(config, TrainingConfig)
-    for key, wrapper in config.wrappers.items():
-        if isinstance(wrapper, ObservationNormalizationConfig) and wrapper.file is not None:
-            configured.cfg["wrappers"][key]["file"] = str(stored.path / NORMALIZATION)  # a copy of what was given
-    return OpenedRun(stored, configured, weights)
+    return OpenedRun(stored, with_statistics_of_weights(configured), weights)
+
+
+def given_statistics(configured: Configured) -> list[str]:
+    """Keys of the wrappers that take statistics of observations from a file."""
+    return [
+        key
+        for key, wrapper in configured.config.wrappers.items()
+        if isinstance(wrapper, ObservationNormalizationConfig) and wrapper.file is not None
+    ]
+
+
+def with_statistics_of_weights(configured: Configured) -> Configured:
+    """The configuration of what was trained, without the file that gave its statistics: the weights hold them now."""
+    given = given_statistics(configured)
+    if not given:
+        return configured
+    taken = copy.deepcopy(configured)
+    for key in given:
+        taken.cfg["wrappers"][key].update({"statistics": StatisticsSource.sampled, "file": None})
+        wrapper = taken.config.wrappers[key]
+        taken.config.wrappers[key] = replace(wrapper, statistics=StatisticsSource.sampled, file=None)
+    return taken

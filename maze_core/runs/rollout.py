@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 
 from maze_core.animations import Film
 from maze_core.build import BuiltRollout
+from maze_core.errors import MazeError
 from maze_core.protocols import DrawsActions
 from maze_core.rl.episodes import EpisodeBatch, run_episodes
 from maze_core.rl.streams import Streams
-from maze_core.rl.trajectories import RecordingVectorEnv, Trajectory
+from maze_core.rl.trajectories import RecordingVectorEnv, Trajectory, event_values
 from maze_core.rl.vector_env import AnyVectorEnv
 from maze_core.run_config import RolloutConfig
 from maze_core.runs.evaluate import SLICE, merged
 from maze_core.runs.filming import FilmingVectorEnv
 from maze_core.stats import ActionCounter, EpisodeTotals, Histogram, StageStatistics
+from maze_core.workers.pool import WorkerTracebackError
 
 STAGE = "rollout"
 
@@ -28,7 +31,7 @@ N_EPISODES = 10
 """How many there are if nobody says."""
 
 SLICES_AT_ONCE = 4
-"""How many slices each worker gets before what they brought is written."""
+"""How many slices each of several workers gets before what they brought is written."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,19 @@ def episode_seeds(config: RolloutConfig, streams: Streams, stage: str = STAGE) -
     return streams.episode_seeds(stage, 0, N_EPISODES if config.n_episodes is None else config.n_episodes)
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """What a slice raised, in place of its outcome: so the others of the same time are not lost.
+
+    Args:
+        error: The error.
+        trace: Its traceback as text, which an error from a worker does not bring.
+    """
+
+    error: MazeError
+    trace: str
+
+
 def run_rollout(
     built: BuiltRollout, seeds: Sequence[int], recorded: bool, n_filmed: int, tell: Callable[[Episode], None]
 ) -> StageStatistics:
@@ -121,7 +137,7 @@ def run_rollout(
         Statistics of all.
 
     Raises:
-        MazeError: If an env or a worker fails; episodes before were told.
+        MazeError: If an env, a policy or a worker fails. Of an env and a policy, all slices before were told.
     """
     slices = [
         _Slice(built.streams.root, first, seeds[first : first + SLICE], recorded, max(0, n_filmed - first))
@@ -138,9 +154,21 @@ def run_rollout(
 
 
 def _outcomes(built: BuiltRollout, slices: Sequence[_Slice]) -> Iterator[_Outcome]:
-    at_once = SLICES_AT_ONCE * built.runner.n_slots(False)
+    n_slots = built.runner.n_slots(False)
+    at_once = 1 if n_slots == 1 else SLICES_AT_ONCE * n_slots
     for first in range(0, len(slices), at_once):
-        yield from built.runner.map(_run_slice, slices[first : first + at_once])
+        for outcome in built.runner.map(_run_guarded, slices[first : first + at_once]):
+            if isinstance(outcome, _Fault):
+                own = outcome.error.__traceback__ is not None
+                raise outcome.error from (outcome.error.__cause__ if own else WorkerTracebackError(outcome.trace))
+            yield outcome
+
+
+def _run_guarded(workspace: Any, task: _Slice) -> _Outcome | _Fault:
+    try:
+        return _run_slice(workspace, task)
+    except MazeError as error:
+        return _Fault(error, traceback.format_exc())
 
 
 def _run_slice(workspace: Any, task: _Slice) -> _Outcome:
@@ -171,9 +199,9 @@ def _episode(
     task: _Slice, row: int, batch: EpisodeBatch, endings: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     trajectory: Trajectory | None, films: Sequence[Film],
 ) -> Episode:  # fmt: skip
-    told = batch.events[row] if batch.events else None
+    events = event_values(batch.events[row] if batch.events else None)
     return Episode(
         task.first + row, task.seeds[row], float(batch.returns[row]), int(batch.lengths[row]),
-        bool(endings[0][row]), bool(endings[1][row]), {} if told is None else told.values,
+        bool(endings[0][row]), bool(endings[1][row]), events,
         trajectory, films[row] if row < len(films) else None,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from maze_core.runs.run_directory import RunDirectory
 from maze_core.runs.trajectories import save_trajectory
 from maze_core.stats import StageStatistics
 
-CONFIG, ROWS, TABLE, STATISTICS = "rollout.yaml", "episodes.jsonl", "episodes.csv", "statistics.json"
+ROWS, TABLE, STATISTICS = "episodes.jsonl", "episodes.csv", "statistics.json"
 TRAJECTORIES, ANIMATIONS = "trajectories", "animations"
 
 FIXED = ("episode", "seed", "return", "env_steps", "terminated", "truncated")
@@ -57,6 +57,11 @@ class RolloutFiles:
             assert self._render is not None
             self.animations.append(self._folder(ANIMATIONS) / f"{name}.{self._render.value}")
             write_film(episode.film, self.animations[-1], self._render)
+
+    @property
+    def n_episodes(self) -> int:
+        """How many episodes were added."""
+        return len(self._table)
 
     def _folder(self, name: str) -> Path:
         return self._directory.path / name

@@ -27,6 +27,8 @@ NORMALIZATION = "normalization.json"
 NO_ATTRIBUTES = {"GIT_ATTR_SOURCE": "4b825dc642cb6eb9a060e54bf8d69288fbee4904"}
 """Lets git take attributes from the empty tree, so that none names a program that it would run."""
 
+GO_ON = "\nTo go on with that run: maze resume {}; to start from its weights: input_dir={}"
+
 PACKAGES = ("maze-core", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "pluggy", "click", "tensorboard")
 
 
@@ -41,12 +43,13 @@ class RunDirectory:
         self.path, self._absolute = path, path.absolute()  # the working directory may change
 
     @staticmethod
-    def create(requested: str | None, name: str) -> RunDirectory:
+    def create(requested: str | None, name: str, advice: str = GO_ON) -> RunDirectory:
         """Makes a new run directory.
 
         Args:
             requested: Where, or None for ``outputs/<name>/<timestamp>``.
             name: Env, model, algorithm and runner, joined.
+            advice: What else a message says of a directory that exists, which ``{}`` stands for.
 
         Raises:
             UserError: If the requested directory exists.
@@ -54,8 +57,8 @@ class RunDirectory:
         """
         path = None if requested is None else Path(requested).expanduser()
         taken = UserError(
-            f"run_dir={requested} exists already, and a run never overwrites another. Name a new directory.\n"
-            f"To go on with that run: maze resume {requested}; to start from its weights: input_dir={requested}"
+            f"run_dir={requested} exists already, and nothing is ever overwritten. Name a new directory."
+            + advice.replace("{}", str(requested))
         )
         if path is not None and path.exists():
             raise taken

@@ -19,17 +19,20 @@ import torch
 from gymnasium import Space
 
 from maze_core.config import config_hash, parse_config
-from maze_core.errors import NothingUsableError
+from maze_core.errors import NothingUsableError, printable
 from maze_core.rl.space_data import space_data, space_from_data
 from maze_core.runs.checkpointer import CHECKPOINTS
 from maze_core.runs.checkpoints import MAX_TRIED, CheckpointStore, DamagedError, shortened
-from maze_core.runs.files import printable, read_file, read_json, reason_of
+from maze_core.runs.files import read_file, read_json, reason_of
 from maze_core.runs.lock import LOCK, Holder, holder, is_locked
 from maze_core.runs.weights import BEST, FINAL, read_weights
 
 LOG = logging.getLogger("maze")
 
 CONFIG, METRICS, SPACES = "config.yaml", "metrics.jsonl", "spaces.json"
+ROLLOUT = "rollout.yaml"
+"""What a rollout has in place of `CONFIG`."""
+
 MAX_SPACES = 2**24
 MAX_DEPTH, MAX_FOLDERS = 6, 100_000
 
@@ -48,7 +51,10 @@ class StoredRun:
         self.path = Path(path).expanduser()
         links = [entry.name for entry in entries_of(self.path) if entry.is_symlink()]
         if not is_run_directory(self.path):
-            raise NothingUsableError(f"{self.shown} is no run directory: it has no {CONFIG}. See: maze runs")
+            what = (
+                "holds what a rollout brought, and no run" if (self.path / ROLLOUT).exists() else "is no run directory"
+            )
+            raise NothingUsableError(f"{self.shown} {what}: it has no {CONFIG}. See: maze runs")
         if links:
             raise NothingUsableError(f"{self.shown} is not used: {printable(links[0])} in it is a link.")
         self.checkpoints = CheckpointStore(self.path / CHECKPOINTS)
@@ -72,6 +78,10 @@ class StoredRun:
         Raises:
             NothingUsableError: If there are none, or the file is no such thing.
         """
+        if not os.path.lexists(self.path / BEST):
+            raise NothingUsableError(
+                f"run {self.shown} has no {BEST}: the best policy is written after the first evaluation. See: maze runs"
+            )
         return read_weights(self.path)
 
     def spaces(self) -> tuple[Space[Any], Space[Any]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maze_core.errors import NothingUsableError
+from maze_core.errors import NothingUsableError, printable
 from maze_core.rl.trajectories import Trajectory
 from maze_core.rl.trajectory_files import MAX_FILE, trajectory_bytes, trajectory_from_bytes
-from maze_core.runs.files import printable, read_file, reason_of, write_file
+from maze_core.runs.files import read_file, reason_of, write_file
 
 SUFFIX = ".npz"
 

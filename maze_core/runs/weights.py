@@ -14,8 +14,8 @@ from typing import IO
 
 import torch
 
-from maze_core.errors import NothingUsableError
-from maze_core.runs.files import printable, read_file, reason_of
+from maze_core.errors import NothingUsableError, printable
+from maze_core.runs.files import read_file, reason_of
 
 BEST, FINAL = "state_dict.pt", "final_state_dict.pt"
 """Weights of the best policy by evaluation, and of the last one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -39,18 +39,41 @@ def check_env(env: Env[Any, Any], n_env_steps: int = 200, seed: int = 0) -> None
         UserError: If its spaces or wrappers cannot be used.
         EnvFaultError: At the first thing that breaks the contract; the message names actor, env step and seed.
     """
+    first, again = (seen_in(env, n_env_steps, seed) for _ in range(2))
+    difference = first_difference(first, again)
+    if difference:
+        raise EnvFaultError(
+            f"with the same seeds and actions there was {difference}. "
+            "Draw everything random from self.np_random, and begin anew in reset."
+        )
+
+
+def seen_in(env: Env[Any, Any], n_env_steps: int = 200, seed: int = 0) -> list[Seen]:
+    """Plays random valid actions, checks all that comes back, and returns copies of it.
+
+    Args:
+        env: Flat or structured, wrapped or not.
+        n_env_steps: How long to play, over several episodes where they are short.
+        seed: Of the first episode, and of the actions.
+
+    Raises:
+        UserError: If its spaces or wrappers cannot be used.
+        EnvFaultError: At the first thing that breaks the contract.
+    """
     refuse_counting_wrappers(env, type(env.unwrapped).__name__)
     actors = Actors(env.observation_space, env.action_space)
-    first = list(_Play(env, actors, seed).values(n_env_steps))
-    for (where, what, value), (_, _, again) in zip(first, _Play(env, actors, seed).values(n_env_steps), strict=False):
-        if not data_equivalence(value, again):
-            raise EnvFaultError(
-                f"with the same seeds and actions there was another {what} {where}: {again!r} instead of {value!r}. "
-                "Draw everything random from self.np_random, and begin anew in reset."
-            )
+    return list(Play(env, actors, seed).values(n_env_steps))
 
 
-class _Play:
+def first_difference(first: Iterable[Seen], again: Iterable[Seen]) -> str | None:
+    """The first thing that was another one the second time, as a phrase; None if all was the same."""
+    for (where, what, value), (_, _, other) in zip(first, again, strict=False):
+        if not data_equivalence(value, other, exact=True):
+            return f"another {what} {where}: {other!r} instead of {value!r}"
+    return None
+
+
+class Play:
     """Plays an env.
 
     Args:
@@ -68,6 +91,7 @@ class _Play:
 
     @property
     def where(self) -> str:
+        """Which step of which episode, in words."""
         return f"{self.who}in env step {self.n_steps} of the episode with seed {self.seed}"
 
     def values(self, n_env_steps: int) -> Iterator[Seen]:

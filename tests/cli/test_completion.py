@@ -20,7 +20,7 @@ from test_architecture import HEAVY
 
 from maze_core.cli import complete, completion_command
 from maze_core.cli.main import maze, maze_run
-from maze_core.config import overrides
+from maze_core.config import adopt, compose, overrides
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -48,7 +48,7 @@ def test_commands_with_their_summary() -> None:
 
 
 def test_subcommands() -> None:
-    assert offered("plugins", "") == ["check", "list", "show"]
+    assert offered("plugins", "") == ["check", "list", "new", "show"]
 
 
 def test_options_of_a_command() -> None:
@@ -82,7 +82,7 @@ def test_a_broken_plugin_can_be_named(install: Callable[..., None]) -> None:
 def test_root_configurations(workdir: Path) -> None:
     write(workdir / "mine" / "nightly.yaml", "# Every night.\ndefaults:\n  - conf_train\n  - _self_\n")
     assert help_of("train", "-cd", "mine", "-cn", "n") == {"nightly": "Every night."}
-    assert offered("train", "--config-name=conf") == ["--config-name=conf_train"]
+    assert offered("train", "--config-name=conf") == ["--config-name=conf_rollout", "--config-name=conf_train"]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,59 @@ def test_the_model_of_an_actor() -> None:
     assert offered("train", "model=per_actor", "model.actors.cut=v") == ["model.actors.cut=vector_obs"]
 
 
+# rollouts
+
+
+def test_a_rollout_has_keys_of_its_own() -> None:
+    assert offered("rollout", "n_ep") == ["n_episodes="]
+    assert {"env=", "policy=", "render=", "episode_seeds=", "runner=", "input_dir="} <= set(offered("rollout", ""))
+    assert offered("rollout", "callb") == []
+    assert offered("rollout", "~callb") == []
+    assert offered("train", "n_ep") == []
+
+
+def test_values_of_a_rollout() -> None:
+    assert offered("rollout", "env=gy") == ["env=gym_env"]
+    assert help_of("rollout", "policy=ra") == {
+        "policy=random": "Valid actions with equal probability; masks are honoured."
+    }
+    assert offered("rollout", "render=") == [f"render={form}" for form in ("gif", "webp", "mp4", "terminal", "null")]
+    assert offered("rollout", "trajectories=") == ["trajectories=true", "trajectories=false"]
+
+
+def test_keys_of_the_policy_that_is_chosen() -> None:
+    assert offered("rollout", "policy.") == []
+    assert offered("rollout", "policy=trained", "policy.") == ["policy.deterministic="]
+
+
+@pytest.mark.parametrize("words", [["--run", "run"], ["input_dir=run"]])
+def test_a_run_that_is_named_brings_its_components(words: list[str], workdir: Path) -> None:
+    recorded = "seed: 3\ncomponents:\n  env: cutting_2d_flat\n  wrappers.time_limit: time_limit\n  model: per_actor\n" \
+               "  model.actors.cut: vector_obs\n  runner: nothing\nenv: {}\n"  # fmt: skip
+    write(workdir / "run" / "config.yaml", recorded)
+    assert "env.max_steps=" in offered("rollout", *words, "env.")
+    assert offered("rollout", *words, "policy.") == ["policy.deterministic="]
+    assert offered("rollout", *words, "wrappers.") == ["wrappers.time_limit.max_env_steps="]
+    assert offered("rollout", *words, "~wrappers.") == ["~wrappers.time_limit"]
+    assert "model.separate_agents=" in offered("rollout", *words, "model.")
+    assert offered("rollout", *words, "env=gym_env", "env.na") == ["env.name="]
+    assert "runner.n_workers=" in offered("rollout", *words, "runner.")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), Path.touch])
+def test_a_run_that_cannot_be_read_brings_nothing(make: Callable[[Path], None], workdir: Path) -> None:
+    (workdir / "run").mkdir()
+    make(workdir / "run" / "config.yaml")
+    assert offered("rollout", "--run", "run", "env.na") == ["env.name="]
+
+
+def test_a_root_configuration_says_what_it_describes(workdir: Path) -> None:
+    write(workdir / "mine" / "nightly.yaml", "defaults:\n  - conf_rollout\n  - _self_\n")
+    assert offered("config", "-cn", "conf_rollout", "n_ep") == ["n_episodes="]
+    assert offered("config", "n_ep") == []
+    assert offered("config", "-cd", "mine", "-cn", "nightly", "n_ep") == ["n_episodes="]
+
+
 # what may go wrong
 
 
@@ -260,6 +313,8 @@ def test_nonsense_has_no_completion(words: tuple[str, ...]) -> None:
 def test_names_are_those_of_the_configuration() -> None:
     names = (complete.LIST_GROUPS, complete.EXPERIMENT, complete.NESTED_MODEL.pattern)
     assert names == (overrides.LIST_GROUPS, overrides.EXPERIMENT, overrides.NESTED_MODEL.pattern)
+    assert (complete.ADOPTED, complete.TRAINED) == (adopt.ADOPTED, adopt.TRAINED)
+    assert {f"{what}_schema": root for root, what in compose.ROOTS.items()} == complete.SCHEMAS
 
 
 # maze completion
@@ -325,9 +380,19 @@ def test_fish_gets_words_with_their_meaning(ask: Callable[..., list[str]]) -> No
     assert lines == ["plain,runner=local\tThis machine."]
 
 
-def test_maze_run_completes_as_maze_train(ask: Callable[..., list[str]]) -> None:
-    lines = ask("bash", maze_run, COMP_LINE="maze-run -cn conf_train env=gy", COMP_WORD="gy")
-    assert lines == ["plain,gym_env"]
+@pytest.mark.parametrize(("line", "word", "lines"), [
+    ("maze-run -cn conf_train env=gy", "gy", ["plain,gym_env"]),
+    ("maze-run -cn conf_train --multi", "--multi", ["plain,--multirun"]),
+    ("maze-run n_ep", "n_ep", ["plain,n_episodes="]),
+    ("maze-run --ru", "--ru", ["plain,--run"]),
+])  # fmt: skip
+def test_maze_run_completes_as_the_command_that_it_stands_for(
+    line: str, word: str, lines: list[str], ask: Callable[..., list[str]]
+) -> None:
+    assert ask("bash", maze_run, COMP_LINE=line, COMP_WORD=word) == lines
+    number = str(len(line.split()) - 1)
+    answer = ask("zsh", maze_run, COMP_WORDS=line, COMP_CWORD=number)
+    assert answer[1] == line.split()[-1].replace(word, lines[0].partition(",")[2])
 
 
 def test_an_answer_imports_nothing_heavy() -> None:

@@ -109,10 +109,10 @@ def test_values_keep_their_order() -> None:
         ("a=[1,2", "cannot be read. Quote special characters"),
         (
             "algorithm.lr=0.1,0.2",
-            "Add --multirun to run them one after the other, or write a list as algorithm.lr=[...]",
+            "maze train --multirun runs them one after the other, or write a list as algorithm.lr=[...]",
         ),
-        ("algorithm=es,ppo", "Add --multirun to run them one after the other."),
-        ("wrappers=choice(a,b)", "Add --multirun"),
+        ("algorithm=es,ppo", "maze train --multirun runs them one after the other."),
+        ("wrappers=choice(a,b)", "maze train --multirun"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_sentence(text: str, words: str) -> None:

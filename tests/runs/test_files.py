@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import pytest
 
-from maze_core.errors import StorageError
+from maze_core.errors import StorageError, printable
 from maze_core.runs import files
-from maze_core.runs.files import GrowingFile, UnreadableError, parse_json, printable, read_file, read_json, write_file
+from maze_core.runs.files import GrowingFile, UnreadableError, parse_json, read_file, read_json, write_file
 
 LIMIT = 1000
 FULL = OSError(28, "No space left on device")

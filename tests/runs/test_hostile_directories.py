@@ -82,6 +82,18 @@ class Attack:
         shutil.rmtree(self.home / "new", ignore_errors=True)
         return self.maze("train", f"input_dir={place or self.run.name}", *small, cwd=cwd)
 
+    def play(self, place: str = "", cwd: Path | None = None) -> Ended:
+        """Runs its policy."""
+        shutil.rmtree(self.home / "played", ignore_errors=True)
+        few = ["n_episodes=2", "seed=1", "runner.n_workers=0", f"run_dir={self.home / 'played'}"]
+        return self.maze("rollout", "--run", place or self.run.name, *few, cwd=cwd)
+
+    def export(self, place: str = "", cwd: Path | None = None) -> Ended:
+        """Exports its policy."""
+        policy = self.home / "policy"
+        policy.unlink(missing_ok=True)
+        return self.maze("export", place or self.run.name, "--to", str(policy), cwd=cwd)
+
     def _check(self, ended: Ended, debug: bool) -> None:
         output = ended.stdout + ended.stderr
         assert ended.code in DOCUMENTED, ended
@@ -116,6 +128,7 @@ def attack(prepared: Prepared, base: Path, tmp_path: Path) -> Attack:
 def test_a_run_that_nobody_changed_passes(attack: Attack) -> None:
     for ended in (attack.maze("runs", "run"), attack.maze("runs"), attack.maze("resume", "run"), attack.train()):
         assert ended.code in (0, 6), ended  # there are no outputs/
+    assert (attack.play().code, attack.export().code) == (0, 0)
     assert "Resumed at update 2" in (attack.run / "log.txt").read_text()
     assert (attack.home / "new" / "state_dict.pt").exists()
 
@@ -167,11 +180,33 @@ SHORT = [name for name in ESSENTIAL if not CASES[name].inside]
 """One of each kind, and all that ever did harm."""
 
 
+CONFIGURED = {
+    name for name, case in CASES.items() if name.startswith(("config", "yaml")) and not case.goes_on
+} - {"config device"}  # fmt: skip
+"""What a rollout must refuse; it does not compute where the run did."""
+
+OF_ENVS = {"config env that is none", "config env that is a number", "config kwargs unknown", "config kwargs id"}
+EXPORTED = {name for name in CASES if name.startswith("spaces.json")} | CONFIGURED - OF_ENVS
+"""What an export must refuse; it makes no env."""
+
+OPENED = (
+    "yaml tag python apply", "config target deep in kwargs", "config module in an env id", "config secret in kwargs",
+    "config.yaml a pipe", "normalization a pipe", "state_dict.pt the victim", "weights a pickle inside",
+    "weights a compressed bomb", "weights not a number", "spaces.json a pipe", "spaces.json of a large shape",
+    "spaces.json of keys that are code", "names with control characters",
+)  # fmt: skip
+"""What rollouts and exports read of each kind."""
+
+
 def open_with(attack: Attack, name: str, command: str) -> None:
     """Opens a case with one command, and checks how that ends."""
     case = CASES[name]
     if command == "train":
         assert attack.train().code in (REFUSED if case.weights else DOCUMENTED)
+    elif command == "rollout":
+        assert attack.play().code in (REFUSED if case.weights or name in CONFIGURED else DOCUMENTED)
+    elif command == "export":
+        assert attack.export().code in (REFUSED if case.weights or name in EXPORTED else DOCUMENTED)
     elif command == "resume":
         assert attack.maze("resume", "run").code in ({0} if case.goes_on else REFUSED)
     else:
@@ -184,11 +219,18 @@ def test_it_is_refused_or_does_no_harm(name: str, attack: Attack) -> None:
     open_with(attack, name, "train" if CASES[name].weights else "resume")
 
 
+@pytest.mark.parametrize("name", OPENED)
+def test_who_plays_or_exports_it_is_refused_or_comes_to_no_harm(name: str, attack: Attack) -> None:
+    CASES[name].make(attack.run)
+    open_with(attack, name, "rollout")
+    open_with(attack, name, "export")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.inside])
 def test_each_of_the_corpus_is_refused_or_does_no_harm(name: str, attack: Attack) -> None:
     CASES[name].make(attack.run)
-    for command in ("runs run", "runs .", "runs . --json", "runs run --json", "train", "resume"):
+    for command in ("runs run", "runs .", "runs . --json", "runs run --json", "train", "rollout", "export", "resume"):
         open_with(attack, name, command)
 
 
@@ -196,7 +238,8 @@ def test_each_of_the_corpus_is_refused_or_does_no_harm(name: str, attack: Attack
 def test_who_is_inside_of_it_runs_nothing_either(name: str, attack: Attack) -> None:
     CASES[name].make(attack.run)
     attack.maze("runs", ".", cwd=attack.run)
-    attack.train(".", attack.run)
+    for open_it in (attack.train, attack.play, attack.export):
+        open_it(".", attack.run)
     attack.maze("resume", ".", cwd=attack.run, debug=True)
 
 
@@ -212,8 +255,9 @@ def test_who_is_in_a_folder_inside_of_it_runs_nothing_either(name: str, attack: 
         elif path.exists():
             path.rename(inner / path.name)
     attack.maze("runs", "..", cwd=inner)
-    attack.train("..", inner)
-    attack.train(str(attack.run), inner)
+    for open_it in (attack.train, attack.play, attack.export):
+        open_it("..", inner)
+        open_it(str(attack.run), inner)
     attack.maze("resume", "..", cwd=inner)
 
 

@@ -63,7 +63,7 @@ class Shop(gymnasium.Env):
 class VectorShop(VectorEnv):
     """Many shops at once."""
 
-    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 - as Gymnasium has it
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}
 
     def __init__(self, num_envs):
         self.num_envs = num_envs

@@ -97,6 +97,7 @@ SPECS = {
     "model": ("models", "ModelSpec", "object"),
     "algorithm": ("trainers", "TrainerSpec", "object"),
     "runner": ("runners", "RunnerSpec", "maze_core.RunnerConfig"),
+    "policy": ("policies", "PolicySpec", "object"),
     "callback": ("callbacks", "CallbackSpec", "object"),
 }
 """Hook, spec and base of the config, by kind."""
@@ -129,6 +130,7 @@ def build(config):
         observation_space, action_space = {observation_space}, {action_space}
 
         def reset(self, *, seed=None, options=None):
+            {before_reset}
             return {first}, {{}}
 
         def step(self, action):
@@ -145,12 +147,12 @@ def write_env(folder: Path, **parts: str) -> Path:
     Args:
         folder: Where.
         parts: Expressions: ``observation_space``, ``action_space``, ``first`` and ``later``
-            observation, ``reward``, ``terminated``; and the statement ``before_step``.
+            observation, ``reward``, ``terminated``; and the statements ``before_reset`` and ``before_step``.
     """
     defaults = {
         "observation_space": "spaces.Box(-1.0, 1.0, (2,))", "action_space": "spaces.Discrete(2)",
         "first": "np.zeros(2, np.float32)", "reward": "1.0", "terminated": "True",
-        "before_step": "pass",
+        "before_reset": "pass", "before_step": "pass",
     }  # fmt: skip
     parts = defaults | parts
     return write_component(folder, "env", ENV.format(**{"later": parts["first"], **parts}))

@@ -9,6 +9,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from data.hostile.tools import (
     CANARY,
@@ -39,14 +40,41 @@ def event_file(run: Path) -> str:
 
 
 READ = ("config.yaml", "newest/state.json", "newest/tensors.safetensors", "newest/manifest.json")
+NO_FILE: dict[str, Callable[[Path], Any]] = {
+    "a pipe": os.mkfifo, "a folder": full_folder, "a link": link_to(VICTIM),
+    "a link to zeros": link_to("/dev/zero"), "a link to nothing": link_to("/nothing"),
+    "a link to itself": lambda path: path.symlink_to(path.name), "the victim": hard_link,
+    "a sparse giant": sparse(2**42), "sparse": sparse(2**26), "missing": lambda path: None,
+}  # fmt: skip
 for _file in READ:
-    for _name, _make in {
-        "a pipe": os.mkfifo, "a folder": full_folder, "a link": link_to(VICTIM),
-        "a link to zeros": link_to("/dev/zero"), "a link to nothing": link_to("/nothing"),
-        "a link to itself": lambda path: path.symlink_to(path.name), "the victim": hard_link,
-        "a sparse giant": sparse(2**42), "sparse": sparse(2**26), "missing": lambda path: None,
-    }.items():  # fmt: skip
+    for _name, _make in NO_FILE.items():
         add(f"{_file} {_name}", replaced(_file, _make))
+
+
+def _space(observation: Any) -> Callable[[Path], Any]:
+    """A file of spaces, which only an export reads."""
+    action = {"kind": "Discrete", "dtype": "int64", "n": 2, "start": 0}
+    return lambda path: path.write_text(json.dumps({"observation": observation, "action": action}))
+
+
+_BOX = {"kind": "Box", "dtype": "float32", "shape": [4], "low": -1.0, "high": 1.0}
+for _name, _make in {
+    **NO_FILE,
+    "empty": Path.touch,
+    "a list": lambda path: path.write_text("[]"),
+    "deep": lambda path: path.write_text("[" * 10**6),
+    "control characters": lambda path: path.write_text(json.dumps({RED: RED, "observation": RED, "action": RED})),
+    "of text": _space(RED),
+    "of another kind": _space({"kind": RED}),
+    "of a huge shape": _space({**_BOX, "shape": [2**20, 2**20]}),
+    "of a large shape": _space({**_BOX, "shape": [2**24]}),
+    "of another shape": _space({**_BOX, "shape": [5]}),
+    "of many bounds": _space({**_BOX, "low": [-1.0] * 10**6}),
+    "of code": _space({**_BOX, "_target_": "os.system"}),
+    "of keys that are code": _space({"kind": "Dict", "spaces": [["__class__", _BOX], [RED, _BOX]]}),
+    "of many parts": _space({"kind": "Tuple", "spaces": [_BOX] * 10**5}),
+}.items():
+    add(f"spaces.json {_name}", replaced("spaces.json", _make), goes_on="link" not in _name)
 WRITTEN = (
     "metrics.jsonl", "log.txt", "command.txt", "state_dict.pt", "final_state_dict.pt", "run.lock", "events",
     ".state_dict.pt.tmp", ".metrics.jsonl.tmp", ".command.txt.tmp", ".log.txt.tmp", ".config.yaml.tmp",

@@ -33,7 +33,7 @@ VARIANTS = [
 class Counting(gymnasium.Env):
     """An env whose observations count the steps of its whole life, or only those of the episode."""
 
-    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 30}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 30}
     observation_space, action_space = Box(0, np.inf, (1,)), Discrete(2)
     open_envs = 0
 

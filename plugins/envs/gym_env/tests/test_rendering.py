@@ -14,7 +14,7 @@ from maze_core import EnvFaultError, UserError
 class Shop(gymnasium.Env):
     """An env that renders how it was made."""
 
-    metadata = {"render_modes": ["human"]}  # noqa: RUF012
+    metadata = {"render_modes": ["human"]}
     observation_space, action_space = Box(0, 1, (1,)), Discrete(2)
     n_open = 0
 
@@ -34,15 +34,15 @@ class Shop(gymnasium.Env):
 
 
 class Drawn(Shop):
-    metadata = {"render_modes": ["human", "ansi", "rgb_array"]}  # noqa: RUF012
+    metadata = {"render_modes": ["human", "ansi", "rgb_array"]}
 
 
 class Written(Shop):
-    metadata = {"render_modes": ["human", "ansi"]}  # noqa: RUF012
+    metadata = {"render_modes": ["human", "ansi"]}
 
 
 class Unstated(Shop):
-    metadata = {}  # noqa: RUF012
+    metadata = {}
 
 
 class Always(Shop):

@@ -1,0 +1,1 @@
+"""A bakery for Maze: how many loaves are baked today?"""

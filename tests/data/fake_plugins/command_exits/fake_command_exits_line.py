@@ -1,0 +1,3 @@
+"""It ends the program."""
+
+raise SystemExit(7)

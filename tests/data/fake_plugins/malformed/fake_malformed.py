@@ -1,0 +1,15 @@
+"""A line of its entry points is no entry point."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_malformed", summary="A fake.", config=Config, build="fake:nothing")

@@ -1,0 +1,15 @@
+"""Its package has no name."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_nameless", summary="A fake.", config=Config, build="fake:nothing")

@@ -1,0 +1,15 @@
+"""Its summary is no text."""
+
+from dataclasses import dataclass
+
+from maze_core import EnvSpec, hookimpl
+
+
+@dataclass(kw_only=True)
+class Config:
+    """No options."""
+
+
+@hookimpl
+def maze_envs():
+    yield EnvSpec(name="fake_no_summary", summary=None, config=Config, build="fake:nothing")
