@@ -381,6 +381,13 @@ def test_a_file_that_was_cut_is_refused(share: float, content: bytes) -> None:
         load_policy(FILE)
 
 
+def test_what_it_says_of_itself_cannot_change_unnoticed(content: bytes) -> None:
+    assert b'high\\": 2.0' in content
+    FILE.write_bytes(content.replace(b'high\\": 2.0', b'high\\": 0.1'))  # the actions would be others
+    with pytest.raises(NothingUsableError, match="it is not as it was written"):
+        load_policy(FILE)
+
+
 def test_more_behind_its_end_is_refused(content: bytes) -> None:
     FILE.write_bytes(content + bytes(8))
     with pytest.raises(NothingUsableError):
