@@ -39,6 +39,7 @@ class RolloutFiles:
         self._rows = GrowingFile(directory.path / ROWS)
         self._table: list[dict[str, Any]] = []
         self.directory, self.animations = directory.path, list[Path]()
+        self._absolute = directory.path.absolute()  # an env may change the working directory
 
     def add(self, episode: Episode) -> None:
         """Writes one episode.
@@ -52,19 +53,17 @@ class RolloutFiles:
         self._table.append({**{name: row[name] for name in FIXED}, **told})
         name = f"{episode.number:06d}"
         if self._trajectories and episode.trajectory is not None:
-            save_trajectory(episode.trajectory, self._folder(TRAJECTORIES) / f"{name}.npz")
+            save_trajectory(episode.trajectory, self._absolute / TRAJECTORIES / f"{name}.npz")
         if episode.film is not None and self._render not in (None, RenderForm.terminal):
             assert self._render is not None
-            self.animations.append(self._folder(ANIMATIONS) / f"{name}.{self._render.value}")
-            write_film(episode.film, self.animations[-1], self._render)
+            file = Path(ANIMATIONS, f"{name}.{self._render.value}")
+            write_film(episode.film, self._absolute / file, self._render)
+            self.animations.append(self.directory / file)
 
     @property
     def n_episodes(self) -> int:
         """How many episodes were added."""
         return len(self._table)
-
-    def _folder(self, name: str) -> Path:
-        return self._directory.path / name
 
     def end(self, statistics: StageStatistics) -> None:
         """Writes the statistics of all episodes."""

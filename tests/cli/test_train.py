@@ -32,6 +32,7 @@ FILES = {
     "networks",
     "overrides.txt",
     "run.lock",
+    "spaces.json",
     "state_dict.pt",
 }
 

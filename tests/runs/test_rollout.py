@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from gymnasium import spaces
 from support.envs import CountdownEnv
 from support.projects import write_env
+from support.structured_envs import PorterEnv
 from support.trained import CUTTING, Runs, context
 from support.trajectories import assert_same
 from support.workers import no_worker_is_left  # noqa: F401  # a fixture
@@ -138,7 +140,7 @@ def test_seeds_may_be_any_whole_numbers(seeds: Any) -> None:
 
 @pytest.mark.parametrize("seeds", [3, [1.5], ["a"], [None]])
 def test_seeds_that_are_none_are_told(seeds: Any) -> None:
-    with pytest.raises(UserError, match="episode_seeds=.* is not allowed"):
+    with pytest.raises(UserError, match=r"episode_seeds=.* is not allowed"):
         play(episode_seeds=seeds, **RANDOM)
 
 
@@ -155,6 +157,35 @@ def test_how_an_episode_ended_is_told_of_each_env_alone() -> None:
     told = [(row["env_steps"], row["terminated"], row["truncated"]) for row in result.episodes]
     assert {ending[1:] for ending in told} == {(True, False), (False, True)}
     assert told == [(t.n_env_steps, t.terminated, t.truncated) for t in result.trajectories]
+
+
+class Wandering(CountdownEnv):
+    """Leaves the working directory."""
+
+    def step(self, action: Any) -> Any:
+        os.chdir("/")
+        return super().step(action)
+
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_files_are_where_they_belong_though_an_env_changes_the_working_directory(workdir: Path) -> None:
+    shown = {"trajectories": True, "render": "gif", "run_dir": "played"}
+    result = play(1, env=Wandering, record=False, **shown)
+    assert result.animations == [Path("played/animations/000000.gif")]
+    assert {path.relative_to(workdir).as_posix() for path in workdir.rglob("0*")} == {
+        "played/animations/000000.gif", "played/trajectories/000000.npz",
+    }  # fmt: skip
+
+
+def test_agents_with_networks_of_their_own_are_played(workdir: Path) -> None:
+    separate = {"model.separate_agents": True, "model.default": "flatten_concat"}
+    options = {"env": PorterEnv, "model": "per_actor", "algorithm": "es", "overrides": separate, "run_dir": "run"}
+    with context("structured", **options) as run:
+        run.train()
+        expected = list(run.rollout(3).episodes)
+    assert list(play(3, input_dir="run", env=PorterEnv, seed=3).episodes) == expected
 
 
 class Odd(CountdownEnv):
