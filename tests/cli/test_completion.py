@@ -44,7 +44,7 @@ def help_of(*words: str) -> dict[str, str | None]:
 
 
 def test_commands_with_their_summary() -> None:
-    assert help_of("pl") == {"plugins": "List, show and check plugins."}
+    assert help_of("pl") == {"plugins": "List, show, check and begin plugins."}
 
 
 def test_subcommands() -> None:
