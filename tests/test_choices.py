@@ -150,6 +150,8 @@ def test_arrays_are_lists_and_their_numbers_plain() -> None:
     found = said(model={"flatten_concat": {"hidden_sizes": np.array([3, 4])}}, overrides={"seed": np.int64(1)})
     assert (found["model.hidden_sizes"], found["seed"]) == ([3, 4], 1)
     assert type(found["seed"]) is int
+    config = FlattenConcatConfig(hidden_sizes=np.array([3, 4]))  # type: ignore[arg-type]
+    assert said(model=config)["model.hidden_sizes"] == [3, 4]
 
 
 def test_options_of_a_list_keep_their_order_whatever_form_they_have() -> None:

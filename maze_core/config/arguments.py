@@ -213,7 +213,7 @@ class Arguments:
                 yield from self._field_items(at, value, default, whole)
             elif _is_config(default):
                 raise UserError(f"{at}: {describe(value)} is not allowed; give a {type(default).__name__}(...).")
-            elif value != default:
+            elif _plain(value) != _plain(default):
                 yield from self._value_items(at, value)
             elif whole:
                 self._implied.add(at)
