@@ -181,11 +181,11 @@ class RunContext:
         """
         n_epochs = None if n_epochs is None else checked_count("n_epochs", n_epochs)
         built = self._build()
-        if self._run is None:
-            self._run = start_run(self._registry, self._configured, built, self._asked)
-        elif self.finished is not None and n_epochs is None and not self._run.begun:
-            raise UserError(f"{self.run_dir} is finished: {self.finished}. Raise {self.ended_by} to go on.")
         with self._threads(), watching(built.workspace.in_process, self._config.runner.step_timeout):
+            if self._run is None:
+                self._run = start_run(self._registry, self._configured, built, self._asked)
+            elif self.finished is not None and n_epochs is None and not self._run.begun:
+                raise UserError(f"{self.run_dir} is finished: {self.finished}. Raise {self.ended_by} to go on.")
             self._run.begin()
             return self._run.loop.run(n_epochs, best)
 
