@@ -7,6 +7,7 @@ The command line prints the message without a traceback; ``--debug`` shows the t
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -140,6 +141,37 @@ def unknown_name(kind: str, name: str, known: Iterable[str], note: str = "") -> 
     lines = [f"no {kind} named {name!r}.{did_you_mean(name, names)}"]
     lines.append(f"Known: {', '.join(names)}." if names else f"No {kind} is registered.")
     return "\n".join(lines + ([note] if note else []))
+
+
+def checked_path(name: str, value: Any) -> Any:
+    """A path as it was given, or None.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if value is not None and not isinstance(value, (str, os.PathLike)):
+        raise UserError(f"{name}={value!r} is not allowed: it must be a path.")
+    return value
+
+
+def checked_texts(name: str, value: Any) -> list[str]:
+    """One text or several, paths too, as a list of texts.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    texts = [value] if isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, (str, os.PathLike)) for text in texts):
+        raise UserError(f"{name}={value!r} is not allowed: it must be a text or a list of texts.")
+    return [str(os.fspath(text)) for text in texts]
 
 
 def require(config: object, field: str, condition: bool, allowed: str) -> None:

@@ -34,10 +34,14 @@ class LiveObjects:
 
     Args:
         registry: What is known already; its live objects keep their names.
+
+    Attributes:
+        given: For `again`, all that was given, by group.
     """
 
     def __init__(self, registry: Registry | None = None) -> None:
         self.by_name: dict[str, Any] = {}
+        self.given: Mapping[str, Any] = {}
         earlier = None if registry is None else _plugin_in(registry)
         self._specs: list[Spec] = [] if earlier is None else list(earlier.specs)
 
@@ -84,6 +88,7 @@ class LiveObjects:
             UserError: If there is no such group, or an object is no such thing.
         """
         live = LiveObjects()
+        live.given = arguments
         for group, value in arguments.items():
             if group not in GROUPS:
                 raise UserError(f"there is no argument {group!r}; live objects are given for {', '.join(GROUPS)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -406,3 +407,31 @@ def test_an_action_for_an_observation_outside_of_its_space_is_a_fault(workdir: P
         assert context.compute_action(5) in (0, 1)
         with pytest.raises(EnvFaultError, match="leaves its space"):
             context.compute_action(2)
+
+
+@pytest.mark.parametrize("name", ["run_dir", "input_dir", "config_dir", "config_name", "plugins"])
+def test_an_argument_of_another_type_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^{name}=5 is not allowed: it must be "):
+        RunContext(**{name: 5})
+
+
+def test_a_preset_that_builds_on_itself_is_told(workdir: Path) -> None:
+    write(workdir / "mine" / "algorithm" / "es.yaml", "defaults: [es, _self_]\nlr: 0.5\n")
+    with pytest.raises(ConfigError, match=r"a preset builds on itself \(algorithm=es\)\. Give it another name"):
+        RunContext(algorithm="es", config_dir="mine")
+
+
+def test_an_option_that_is_not_that_of_the_run_does_not_go_on_with_it() -> None:
+    with make(run_dir="run", algorithm="es") as context:
+        context.train()
+    with pytest.raises(UserError, match="run has algorithm=es, and cannot go on with algorithm=ppo"):
+        RunContext.resume("run", algorithm="ppo")
+    with RunContext.resume("run", algorithm="es", overrides={"runner.n_epochs": 2}) as again:
+        assert again.train().stop_reason == "2 epochs done"
+
+
+def test_the_result_of_a_rollout_is_shown_in_a_line_without_its_steps() -> None:
+    with make() as context:
+        result = context.rollout(2)
+    assert len(repr(result)) < 1000
+    assert re.fullmatch(r"<Trajectory: seed \d+, \d+ env steps, return \d+, terminated>", repr(result.trajectories[0]))

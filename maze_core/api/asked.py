@@ -14,9 +14,9 @@ from maze_core.config import ConfigRequest, Configured, configure
 from maze_core.config.absent import absent_specs
 from maze_core.config.arguments import Arguments, Choice, Overrides, override_items
 from maze_core.config.overrides import Item
-from maze_core.errors import UserError
+from maze_core.errors import UserError, checked_path
 from maze_core.live import LiveObjects
-from maze_core.registry import LIVE, Registry, live_arguments, load_registry, unknown_live
+from maze_core.registry import GROUPS, LIVE, Registry, live_arguments, load_registry, unknown_live
 from maze_core.rl.streams import draw_root_seed
 from maze_core.run_config import TrainingConfig
 from maze_core.runs.launch import Asked
@@ -41,6 +41,16 @@ class Sources:
     config_dir: str | Path | None
     plugins: list[str]
     local_plugins: bool
+
+    def check(self) -> None:
+        """Checks that names and paths are some.
+
+        Raises:
+            UserError: If one is not.
+        """
+        if not isinstance(self.config_name, str):
+            raise UserError(f"config_name={self.config_name!r} is not allowed: it must be the name of a configuration.")
+        checked_path("config_dir", self.config_dir)
 
     @property
     def config_dirs(self) -> tuple[Path, ...]:
@@ -73,6 +83,9 @@ def asked_for(
         UserError: If something is unknown or contradictory.
         ConfigError: If a value is not allowed.
     """
+    for name in DIRECTORIES:
+        checked_path(name, fields[name])
+    sources.check()
     opened = fields["input_dir"] or fields["run_dir"] or named_input_dir(overrides)
     registry = load_registry(sources.plugins, sources.local_plugins, opened)
     fields, notes = _from_earlier_run(fields)
@@ -173,15 +186,34 @@ def asked_to_resume(
     """What is recorded of a request to go on with a run.
 
     Raises:
-        UserError: If live objects are given that the run does not use.
+        UserError: If live objects are given that the run does not use, or options that are not its own.
     """
     live.refuse_unused(configured.components.values(), run_dir)
+    refuse_others(registry, live.given, configured, run_dir)
     _silence(configured, silent)
     changed = configured.differences(configure(registry, ConfigRequest()))
     again = [f"{key}={commands.text(value)}" for key, _, value in changed if key not in DIRECTORIES]
     texts = [item.text for item in items]
     words = [run_dir, *(word for name in variables for word in ("--env", name)), *texts]
     return _asked(configured, texts, sources.command(words, "resume"), again, sources, live)
+
+
+def refuse_others(registry: Registry, named: Mapping[str, Any], configured: Configured, shown: str) -> None:
+    """Refuses options by name that are not those of a run. A preset's name is not recorded, so it is not known.
+
+    Args:
+        registry: All specs.
+        named: What was given for each group.
+        configured: The run.
+        shown: What it is called.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for group, name in named.items():
+        own = configured.components.get(group)
+        if isinstance(name, str) and own is not None and name != own and name in registry.names(GROUPS[group]):
+            raise UserError(f"{shown} has {group}={own}, and cannot go on with {group}={name}. Leave it out.")
 
 
 def _asked(
@@ -194,11 +226,6 @@ def _asked(
         lambda path: live.commented(sources.command([*repeated, f"input_dir={commands.text(path)}"])),
         live.resume_command or partial(commands.resume_command, configured, sources.plugins, sources.local_plugins),
     )
-
-
-def as_list(value: Sequence[str] | str) -> list[str]:
-    """One text or several as a list."""
-    return [value] if isinstance(value, str) else list(value)
 
 
 def checked_count(name: str, value: object) -> int:

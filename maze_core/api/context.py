@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maze_core.api.asked import Sources, as_list, asked_again, asked_for, asked_to_resume, checked_count
+from maze_core.api.asked import Sources, asked_again, asked_for, asked_to_resume, checked_count
 from maze_core.api.exports import write_export
 from maze_core.api.multirun import directory_of, expanded, for_each_job
 from maze_core.api.player import Player
@@ -19,7 +19,7 @@ from maze_core.config import Configured
 from maze_core.config.arguments import Choice, Overrides
 from maze_core.config.overrides import Item
 from maze_core.env_factory import EnvFactory
-from maze_core.errors import UserError
+from maze_core.errors import UserError, checked_texts
 from maze_core.exports.artefact import Trained
 from maze_core.protocols import RunSummary, Trainer
 from maze_core.registry import Registry
@@ -115,7 +115,7 @@ class RunContext:
             "critic": critic, "algorithm": algorithm, "runner": runner, "callbacks": callbacks,
         }  # fmt: skip
         fields = {"seed": seed, "run_dir": run_dir, "input_dir": input_dir}
-        sources = Sources(config_name, config_dir, as_list(plugins), local_plugins)
+        sources = Sources(config_name, config_dir, checked_texts("plugins", plugins), local_plugins)
         registry, configured, self._asked, named = asked_for(groups, policy, fields, overrides, sources, silent)
         self._set_up(registry, configured, named)
 
@@ -158,11 +158,12 @@ class RunContext:
         """
         if not isinstance(run_dir, (str, os.PathLike)):
             raise UserError(f"run_dir={run_dir!r} is not allowed: give the directory of the run to go on with.")
-        sources = Sources("conf_train", None, as_list(plugins), local_plugins)
+        sources = Sources("conf_train", None, checked_texts("plugins", plugins), local_plugins)
         live, registry, items, policy = asked_again(sources, run_dir, overrides, live_objects)
-        asked = partial(asked_to_resume, registry, str(run_dir), items, as_list(variables), sources, live, silent)
+        names = checked_texts("variables", variables)
+        asked = partial(asked_to_resume, registry, str(run_dir), items, names, sources, live, silent)
         context = cls.__new__(cls)
-        configured, run = resume_run(registry, run_dir, items, as_list(variables), asked)
+        configured, run = resume_run(registry, run_dir, items, names, asked)
         context._set_up(registry, configured, policy)
         context._built, context._run = run.built, run
         return context
@@ -193,20 +194,19 @@ class RunContext:
     @for_each_job
     def finished(self) -> str | None:
         """Why a run that was taken up needs no more training, as a phrase; None if it does."""
-        limit = self._limit()
-        return None if limit is None else limit[1]
+        return self._limit()[1]
 
     @property
     @for_each_job
     def ended_by(self) -> str | None:
         """The option that ended a run that needs no more training, such as ``runner.patience``."""
-        limit = self._limit()
-        return None if limit is None else limit[0]
+        return self._limit()[0]
 
-    def _limit(self) -> tuple[str, str] | None:
+    def _limit(self) -> tuple[str, str] | tuple[None, None]:
         loop = None if self._run is None else self._run.loop
-        ended = loop is not None and loop.stop_reason is not None and not loop.in_epoch
-        return loop.limit_reached(self._config.runner.n_epochs) if loop is not None and ended else None
+        if loop is None or loop.stop_reason is None or loop.in_epoch:
+            return None, None
+        return loop.limit_reached(self._config.runner.n_epochs) or (None, None)
 
     def _threads(self) -> AbstractContextManager[None]:
         """Limits threads where networks are small."""
@@ -397,4 +397,4 @@ class RunContext:
     @for_each_job
     def training_seconds(self) -> float:
         """Seconds spent in training so far, evaluations excluded."""
-        return self._run.loop.train_s if self._run is not None else 0.0
+        return 0.0 if self._run is None else self._run.loop.train_s

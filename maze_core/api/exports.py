@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from maze_core.api.asked import as_list, opened_run
+from maze_core.api.asked import opened_run
 from maze_core.enums import ExportForm
-from maze_core.errors import StorageError, UserError
+from maze_core.errors import StorageError, UserError, checked_path, checked_texts
 from maze_core.exports.artefact import Trained, policy_of, write_artefact
 from maze_core.exports.onnx import write_onnx
 from maze_core.live import LiveObjects
@@ -52,8 +52,12 @@ def export(
         NothingUsableError: If the run has no policy that can be used.
         UserError: If something exists there, or a package or plugin is missing.
     """
-    registry, live = load_registry(as_list(plugins), local_plugins, input_dir), LiveObjects.again(live_objects)
-    known, run = opened_run(registry, live, input_dir, as_list(variables), (), UNNEEDED, "export")
+    checked_path("input_dir", input_dir)
+    registry, live = (
+        load_registry(checked_texts("plugins", plugins), local_plugins, input_dir),
+        LiveObjects.again(live_objects),
+    )
+    known, run = opened_run(registry, live, input_dir, checked_texts("variables", variables), (), UNNEEDED, "export")
     return write_export(Trained(known, run.configured, run.weights, run.stored.spaces(), run.shown), path, form)
 
 
@@ -62,7 +66,7 @@ def write_export(trained: Trained, path: str | Path | None, form: str, number: i
     if form not in ExportForm.__members__:
         raise UserError(f"form={form!r} is not allowed: it must be one of {', '.join(ExportForm.__members__)}.")
     chosen = ExportForm[form]
-    target = Path(DEFAULT_PATHS[chosen] if path is None else path).expanduser()
+    target = Path(checked_path("path", path) or DEFAULT_PATHS[chosen]).expanduser()
     if number is not None:
         own_file = target.with_name(f"{target.stem}_{number}{target.suffix}")
         target = own_file if chosen is ExportForm.maze else target / str(number)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from maze_core.config import expand_sweeps
 from maze_core.config.arguments import override_items
-from maze_core.errors import UserError
+from maze_core.errors import UserError, checked_texts
 from maze_core.field_docs import as_text
 from maze_core.live import describe, is_network, is_runner, objects_below
 from maze_core.runs.stored_run import is_run_directory
@@ -32,13 +32,13 @@ def expanded(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     choices = {name: _values(name, value) for name, value in arguments.items() if name in SWEPT}
     overrides = arguments["overrides"]
-    texts = [overrides] if isinstance(overrides, str) else overrides
-    choices["overrides"] = [texts] if isinstance(texts, Mapping) else expand_sweeps(texts)
+    swept = not isinstance(overrides, Mapping)
+    choices["overrides"] = expand_sweeps(checked_texts("overrides", overrides)) if swept else [overrides]
     jobs = [{**arguments, **dict(zip(choices, job, strict=True))} for job in product(*choices.values())]
     if len(jobs) == 1:
         return jobs
     _refuse_shared(jobs)
-    return [_in_own_directory(job, number) for number, job in enumerate(jobs, 1)]
+    return [in_own_directory(job, number) for number, job in enumerate(jobs, 1)]
 
 
 def _values(name: str, value: Any) -> Sequence[Any]:
@@ -71,9 +71,9 @@ def _of_one_run(job: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((key, part) for key, part in objects_below(name, value) if is_network(part) or is_runner(part))
 
 
-def _in_own_directory(job: Mapping[str, Any], number: int) -> dict[str, Any]:
+def in_own_directory(job: Mapping[str, Any], number: int) -> dict[str, Any]:
     """The arguments of one of several runs; a directory that is named is that of all."""
-    run_dir, overrides = job["run_dir"], job["overrides"]
+    run_dir, overrides = job.get("run_dir"), job["overrides"]
     if run_dir is not None and not is_run_directory(Path(run_dir).expanduser()):
         run_dir = directory_of(run_dir, number)
     named = [item for item in override_items(overrides) if item.key == "run_dir"]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maze_core.api.asked import as_list
 from maze_core.api.rollout_request import Prepared, RolloutRequest, as_seeds, prepare
 from maze_core.build import BuiltRollout, build_rollout
 from maze_core.config.arguments import Choice, Overrides
 from maze_core.console import Output, rollout_lines, rollout_table
 from maze_core.enums import RenderForm
-from maze_core.errors import UserError
+from maze_core.errors import UserError, checked_path, checked_texts
 from maze_core.rl.trajectories import Trajectory, check_recordable
 from maze_core.run_config import RolloutConfig
 from maze_core.runs.filming import check_rendering
@@ -40,8 +39,8 @@ class RolloutResult:
     """
 
     statistics: Mapping[str, float]
-    episodes: Sequence[Mapping[str, Any]]
-    trajectories: Sequence[Trajectory] = ()
+    episodes: Sequence[Mapping[str, Any]] = field(repr=False)
+    trajectories: Sequence[Trajectory] = field(default=(), repr=False)
     directory: Path | None = None
     animations: Sequence[Path] = ()
 
@@ -220,6 +219,8 @@ def rollout(
         "experiment": experiment, "env": env, "wrappers": wrappers, "policy": policy, "model": model,
         "critic": critic, "algorithm": algorithm, "runner": runner,
     }  # fmt: skip
+    for name, path in (("run_dir", run_dir), ("input_dir", input_dir), ("config_dir", config_dir)):
+        checked_path(name, path)
     fields = {
         "seed": seed, "run_dir": run_dir, "input_dir": input_dir, "n_episodes": n_episodes,
         "episode_seeds": as_seeds(episode_seeds), "max_env_steps": max_env_steps, "trajectories": trajectories,
@@ -227,7 +228,7 @@ def rollout(
     }  # fmt: skip
     request = RolloutRequest(
         groups, fields, overrides, config_name, () if config_dir is None else (Path(config_dir),),
-        as_list(plugins), local_plugins, as_list(variables),
+        checked_texts("plugins", plugins), local_plugins, checked_texts("variables", variables),
     )  # fmt: skip
     prepared = prepare(request)
     _check_saved(prepared, save)

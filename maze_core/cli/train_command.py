@@ -32,6 +32,8 @@ def command(
     KEY=VALUE selects an option of a group (algorithm=es, wrappers=a,b) or sets a value
     (algorithm.lr=0.01). Without any, Evolution Strategies train on CartPole-v1.
     """
+    from maze_core.api import RunContext
+    from maze_core.api.multirun import in_own_directory
     from maze_core.config import expand_sweeps
 
     jobs = expand_sweeps(overrides) if multirun else [list(overrides)]
@@ -41,24 +43,13 @@ def command(
         "plugins": plugins,
         "local_plugins": not no_local,
     }
-    contexts = [_context(job, number if len(jobs) > 1 else None, **arguments) for number, job in enumerate(jobs, 1)]
+    several = [in_own_directory({"overrides": job}, number) for number, job in enumerate(jobs, 1)]
+    chosen = several if len(jobs) > 1 else [{"overrides": jobs[0]}]
+    contexts = [RunContext(**{**job, **arguments}) for job in chosen]
     tell_problems(contexts[0].registry)
     if len(jobs) == 1:
         return train(contexts[0])
     return _train_all(contexts, jobs)
-
-
-def _context(overrides: list[str], number: int | None, **arguments: object) -> RunContext:
-    """The context of a job; of several, each gets a directory of its own below the one that is named."""
-    from maze_core.api import RunContext
-    from maze_core.config.overrides import read_items
-    from maze_core.field_docs import as_text
-
-    named = [item for item in read_items(overrides) if item.key == "run_dir"]
-    if named and named[-1].value is not None and number is not None:
-        overrides = [item.text for item in read_items(overrides) if item.key != "run_dir"]
-        overrides.append(f"run_dir={as_text(f'{named[-1].value}/{number}')}")
-    return RunContext(overrides=overrides, **arguments)  # type: ignore[arg-type]
 
 
 def train(context: RunContext) -> int:

@@ -307,6 +307,12 @@ class _Composer:
             known = group in GROUPS
             reason = self.registry.explain_missing(GROUPS[group], missing) if known else _reason(error)
             raise ConfigError(f"the configuration {name!r} cannot be composed: {reason}") from error
+        except RecursionError:
+            chosen = ", ".join(f"{group}={','.join(names)}" for group, names in choices.items())
+            raise ConfigError(
+                f"the configuration {name!r} cannot be composed: a preset builds on itself"
+                f"{f' ({chosen})' if chosen else ''}. Give it another name than the option that it varies."
+            ) from None
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             unused = re.search(r"Could not override '(\w+)'", str(error))
             if unused and unused[1] in choices:

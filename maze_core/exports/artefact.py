@@ -23,7 +23,7 @@ from gymnasium import Space
 from maze_core.build import build_normalization
 from maze_core.config import Configured, configure_stored, variables_in
 from maze_core.enums import KernelChoice
-from maze_core.errors import NonFiniteError, NothingUsableError, printable
+from maze_core.errors import NonFiniteError, NothingUsableError, checked_path, checked_texts, printable
 from maze_core.live import LiveObjects
 from maze_core.networks import build_policy, take_trained
 from maze_core.registry import Registry, load_registry
@@ -194,11 +194,12 @@ def load_policy(
         NothingUsableError: If the file holds no such policy, or is damaged.
         UserError: If the plugin of the model is missing.
     """
-    path = Path(path).expanduser()
-    name = printable(str(path))
+    path = Path(checked_path("path", path)).expanduser()
+    name, variables = printable(str(path)), checked_texts("variables", variables)
     tensors, about = _read(path, name)
-    plugins, variables = ([given] if isinstance(given, str) else list(given) for given in (plugins, variables))
-    registry = load_registry(plugins, local_plugins, path.parent if is_run_directory(path.parent) else None)
+    registry = load_registry(
+        checked_texts("plugins", plugins), local_plugins, path.parent if is_run_directory(path.parent) else None
+    )
     registry = LiveObjects.again(live_objects).known_to(registry)
     try:
         observation_space, action_space = (space_from_data(data) for data in about["spaces"])

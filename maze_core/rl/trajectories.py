@@ -56,7 +56,7 @@ class TrajectoryStep:
     info: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """One episode, step by step: S sub-steps, which are env steps where an env is flat.
 
@@ -92,6 +92,12 @@ class Trajectory:
     infos: Mapping[int, Mapping[str, Any]]
     events: Mapping[str, Any]
     spaces: ActorSpaces
+
+    def __repr__(self) -> str:
+        """Which episode it is; arrays would fill the screen."""
+        end = " and ".join(name for name in ("terminated", "truncated") if getattr(self, name))
+        steps = f"{self.n_env_steps} env steps" if len(self.step_keys) == 1 else f"{self.n_sub_steps} sub-steps"
+        return f"<Trajectory: seed {self.seed}, {steps}, return {self.episode_return:g}, {end}>"
 
     @property
     def episode_return(self) -> float:

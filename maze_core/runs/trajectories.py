@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maze_core.errors import NothingUsableError, printable
+from maze_core.errors import NothingUsableError, checked_path, printable
 from maze_core.rl.trajectories import Trajectory
 from maze_core.rl.trajectory_files import MAX_FILE, trajectory_bytes, trajectory_from_bytes
 from maze_core.runs.files import read_file, reason_of, write_file
@@ -36,7 +36,7 @@ def load_trajectories(path: str | Path) -> list[Trajectory]:
     Raises:
         NothingUsableError: If there are none, or one of the files is no trajectory.
     """
-    place = Path(path).expanduser()
+    place = Path(checked_path("path", path)).expanduser()
     try:
         files = sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]
     except OSError as error:
