@@ -17,7 +17,7 @@ LAYERS = {
     "rl": 1, "stats": 1, "plugins": 1, "registry": 1, "presets": 1, "isolation": 1, "spec_checks": 1,
     "config": 2, "build": 2, "blueprint": 2, "env_factory": 2, "networks": 2, "workspace": 2, "live": 2, "workers": 2,
     "runs": 3, "api": 3, "builtins": 3, "console": 3, "pictures": 3, "exports": 3, "animations": 3, "terminal_film": 3,
-    "scaffold": 3,
+    "scaffold": 3, "reports": 3,
     "cli": 4, "testing": 4,
 }  # fmt: skip
 HOMES = {
@@ -27,7 +27,7 @@ HOMES = {
     "yaml": ("maze_core/config/",),
     "click": ("maze_core/cli/",),
     "rich": ("maze_core/console.py",),
-    "matplotlib": ("maze_core/pictures.py",),
+    "matplotlib": ("maze_core/pictures.py", "maze_core/reports/charts.py"),
     "PIL": ("maze_core/animations.py", "plugins/envs/cutting_2d/maze_cutting_2d/rendering.py"),
     "imageio_ffmpeg": ("maze_core/animations.py",),
     "safetensors": ("maze_core/runs/checkpoints.py", "maze_core/exports/artefact.py"),
