@@ -61,6 +61,11 @@ class Sources:
         """A command line that has the same sources."""
         return commands.command(self.config_name, self.config_dirs, self.plugins, self.local_plugins, overrides, verb)
 
+    def words(self, more: Sequence[str], verb: str) -> list[str]:
+        """What stands behind ``maze`` on a command line that has the same sources, as far as the command takes them."""
+        of_config = (self.config_name, self.config_dirs) if verb != "resume" else ("conf_train", ())
+        return commands.words(*of_config, self.plugins, self.local_plugins, more, verb)
+
 
 def asked_for(
     groups: Mapping[str, Choice], policy: Choice, fields: Mapping[str, Any], overrides: Overrides, sources: Sources,

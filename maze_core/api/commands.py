@@ -24,7 +24,19 @@ def command(
     overrides: Sequence[str],
     verb: str = "train",
 ) -> str:
-    """A command line.
+    """A command line as text; see `words`."""
+    return shlex.join(["maze", *words(config_name, directories, plugins, local_plugins, overrides, verb)])
+
+
+def words(
+    config_name: str,
+    directories: Sequence[Path],
+    plugins: Sequence[str],
+    local_plugins: bool,
+    overrides: Sequence[str],
+    verb: str,
+) -> list[str]:
+    """What stands behind ``maze`` on a command line.
 
     Args:
         config_name: Root configuration.
@@ -34,14 +46,14 @@ def command(
         overrides: What else stands there.
         verb: The command.
     """
-    words = [] if config_name in ("conf_train", "conf_rollout") else ["--config-name", config_name]
-    words += [word for directory in directories for word in ("--config-dir", str(directory))]
-    words += [word for plugin in plugins for word in ("--plugin", plugin)]
-    words += [] if local_plugins else ["--no-local"]
-    return shlex.join(["maze", verb, *words, *overrides])
+    options = [] if config_name in ("conf_train", "conf_rollout") else ["--config-name", config_name]
+    options += [word for directory in directories for word in ("--config-dir", str(directory))]
+    options += [word for plugin in plugins for word in ("--plugin", plugin)]
+    options += [] if local_plugins else ["--no-local"]
+    return [verb, *options, *overrides]
 
 
 def resume_command(configured: Configured, plugins: Sequence[str], local_plugins: bool, path: Path) -> str:
     """The command that goes on with the run in a directory."""
-    words = [word for name in variables_in(configured.to_data()) for word in ("--env", name)]
-    return command("conf_train", (), plugins, local_plugins, [str(path), *words], "resume")
+    named = [word for name in variables_in(configured.to_data()) for word in ("--env", name)]
+    return command("conf_train", (), plugins, local_plugins, [str(path), *named], "resume")

@@ -38,7 +38,7 @@ def expanded(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(jobs) == 1:
         return jobs
     _refuse_shared(jobs)
-    return [in_own_directory(job, number) for number, job in enumerate(jobs, 1)]
+    return [_in_own_directory(job, number) for number, job in enumerate(jobs, 1)]
 
 
 def _values(name: str, value: Any) -> Sequence[Any]:
@@ -71,9 +71,9 @@ def _of_one_run(job: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((key, part) for key, part in objects_below(name, value) if is_network(part) or is_runner(part))
 
 
-def in_own_directory(job: Mapping[str, Any], number: int) -> dict[str, Any]:
+def _in_own_directory(job: Mapping[str, Any], number: int) -> dict[str, Any]:
     """The arguments of one of several runs; a directory that is named is that of all."""
-    run_dir, overrides = job.get("run_dir"), job["overrides"]
+    run_dir, overrides = job["run_dir"], job["overrides"]
     if run_dir is not None and not is_run_directory(Path(run_dir).expanduser()):
         run_dir = directory_of(run_dir, number)
     named = [item for item in override_items(overrides) if item.key == "run_dir"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -18,7 +17,7 @@ from maze_core.rl.policy import RandomPolicy
 from maze_core.rl.replay import layers
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, reset_envs
 from maze_core.run_config import RunnerConfig
-from maze_core.runs.threads import limited_threads
+from maze_core.runs.threads import limited_threads, n_cores
 from maze_core.workers.pool import WorkerPool, as_arrays
 from maze_core.workers.vector_env import WorkerVectorEnv
 
@@ -75,7 +74,7 @@ class LocalRunner:
         """How many workers there are to be, and why."""
         if self.config.n_workers is not None:
             return self.config.n_workers, ""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = n_cores()
         if cores == 1:
             return 0, "in this process, because there is one core"
         try:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from maze_core.cli.options import as_block, config_options, tell_problems
+from maze_core.cli.options import as_block, config_options, registry_of, tell_problems
 from maze_core.errors import EnvFaultError, MazeError, StorageError, masked
 
 if TYPE_CHECKING:
     from maze_core.api import RunContext
+    from maze_core.api.jobs import Multirun
 
 
 @click.command("train")
 @config_options("conf_train")
-@click.option("--multirun", "-m", is_flag=True, help="Run every combination of the values named, one after the other.")
+@click.option("--multirun", "-m", is_flag=True, help="Run every combination of the values named.")
+@click.option("--zip", "zipped", is_flag=True, help="With --multirun: the n-th values belong together.")
+@click.option(
+    "--parallel", "-p", type=click.IntRange(1), metavar="N",
+    help="With --multirun: how many runs at the same time; one for each core if not given.",
+)  # fmt: skip
 def command(
     overrides: tuple[str, ...],
     config_name: str,
@@ -26,30 +34,34 @@ def command(
     no_local: bool,
     debug: bool,
     multirun: bool,
+    zipped: bool,
+    parallel: int | None,
 ) -> int:
     """Train a policy.
 
     KEY=VALUE selects an option of a group (algorithm=es, wrappers=a,b) or sets a value
     (algorithm.lr=0.01). Without any, Evolution Strategies train on CartPole-v1.
+
+    With --multirun a value may be several (a=1,2 b=range(3)), and there is a run for each combination, all of them
+    below one directory. The same command with its run_dir= goes on with those that are not finished.
     """
-    from maze_core.api import RunContext
-    from maze_core.api.multirun import in_own_directory
+    from maze_core.api import RunContext, jobs
     from maze_core.config import expand_sweeps
 
-    jobs = expand_sweeps(overrides) if multirun else [list(overrides)]
-    arguments = {
+    if (zipped or parallel) and not multirun:
+        raise click.UsageError(f"{'--zip' if zipped else '--parallel'} is for several runs; add --multirun.")
+    sources: dict[str, Any] = {
         "config_name": config_name,
         "config_dir": config_dir,
         "plugins": plugins,
         "local_plugins": not no_local,
-    }
-    several = [in_own_directory({"overrides": job}, number) for number, job in enumerate(jobs, 1)]
-    chosen = several if len(jobs) > 1 else [{"overrides": jobs[0]}]
-    contexts = [RunContext(**{**job, **arguments}) for job in chosen]
-    tell_problems(contexts[0].registry)
-    if len(jobs) == 1:
-        return train(contexts[0])
-    return _train_all(contexts, jobs)
+    }  # fmt: skip
+    if multirun and len(expand_sweeps(overrides, zipped)) > 1:
+        registry_of(plugins, no_local)
+        return _show_jobs(jobs.multirun(overrides, zipped=zipped, n_parallel=parallel, tell=click.echo, **sources))
+    context = RunContext(overrides=list(overrides), **sources)
+    tell_problems(context.registry)
+    return train(context)
 
 
 def train(context: RunContext) -> int:
@@ -65,20 +77,15 @@ def train(context: RunContext) -> int:
             raise
 
 
-def _train_all(contexts: list[RunContext], jobs: list[list[str]]) -> int:
-    """Runs jobs one after the other; one that fails does not keep the others from running."""
-    failures: list[MazeError] = []
-    for number, (context, overrides) in enumerate(zip(contexts, jobs, strict=True), start=1):
-        click.echo(f"maze: job {number} of {len(jobs)}: {' '.join(overrides)}", err=True)
-        try:
-            code = train(context)
-        except MazeError as error:
-            click.echo(as_block(f"job {number} failed: {error}"), err=True)
-            failures.append(error)
-            continue
-        if code:
-            return code
-    if failures:
-        click.echo(f"maze: {len(failures)} of {len(jobs)} jobs failed.", err=True)
-        return failures[0].exit_code
-    return 0
+def _show_jobs(done: Multirun) -> int:
+    """Tells which jobs failed and how all of them go on; returns the exit code."""
+    for result in done.failures:
+        click.echo(as_block(f"job {result.job.number} failed: {result.job.what}\n{result.problem}"), err=True)
+        click.echo(f"      log: {shlex.quote(str(result.job.log))}", err=True)
+    counts = Counter(result.status for result in done.results)
+    click.echo(f"{len(done.results)} jobs: {', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}.")
+    if counts["finished"] < len(done.results):
+        click.echo(f"Go on with those that are not finished:  {done.again}")
+    if counts["finished"] > 1:
+        click.echo(f"Compare them:  maze compare {shlex.quote(str(done.directory))}")
+    return done.exit_code

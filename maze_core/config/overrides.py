@@ -125,11 +125,15 @@ def _is_list_choice(override: Override) -> bool:
     return override.key_or_group in LIST_GROUPS and isinstance(value, ChoiceSweep) and value.simple_form
 
 
-def expand_sweeps(texts: Sequence[str]) -> list[list[str]]:
+def expand_sweeps(texts: Sequence[str], zipped: bool = False) -> list[list[str]]:
     """All combinations of the values that overrides name, in the order of ``itertools.product``.
 
     Args:
         texts: Overrides; those that name one value are the same in every job.
+        zipped: Whether the n-th values of all of them belong together, instead of every combination.
+
+    Raises:
+        UserError: If one cannot be read, or values that belong together are not equally many.
     """
     alternatives = []
     for text in texts:
@@ -142,7 +146,14 @@ def expand_sweeps(texts: Sequence[str]) -> list[list[str]]:
                 raise UserError(f"{text}: only lists, choice(...) and range(...) can be run one by one.") from None
         else:
             alternatives.append([text])
-    return [list(job) for job in product(*alternatives)]
+    if not zipped:
+        return [list(job) for job in product(*alternatives)]
+    counts = {len(values) for values in alternatives if len(values) > 1}
+    if len(counts) > 1:
+        shown = ", ".join(f"{text} ({len(a)})" for text, a in zip(texts, alternatives, strict=True) if len(a) > 1)
+        raise UserError(f"values that belong together must be equally many: {shown}.")
+    n_jobs = max(counts, default=1)
+    return [[values[number % len(values)] for values in alternatives] for number in range(n_jobs)]
 
 
 def normalise(items: Iterable[Item]) -> Normalised:

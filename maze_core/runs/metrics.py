@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from maze_core.errors import NothingUsableError, printable
 from maze_core.runs.files import UnreadableError, parse_json, read_file
 from maze_core.runs.stored_run import METRICS, StoredRun
+from maze_core.stats import REWARD
 
 MAX_METRICS = 2**28
 MAX_ROWS = 10**6
@@ -110,3 +111,15 @@ def series(rows: Sequence[MetricRow], stage: str, path: str) -> Series:
         np.array([row.time.get("train_s", math.nan) for row in found]),
         np.array([row.values[path] for row in found]),
     )
+
+
+def final_return(run: StoredRun) -> float | None:
+    """Mean return of the last final evaluation of a run; None if there was none.
+
+    Raises:
+        NothingUsableError: If its statistics are none.
+    """
+    if not (run.path / METRICS).exists():
+        return None  # nobody wrote them
+    found = series(read_metrics(run), "final_eval", f"{REWARD}mean").values
+    return float(found[-1]) if len(found) else None

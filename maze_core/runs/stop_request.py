@@ -13,10 +13,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Remembers the signal that asked the run to end."""
+    """Remembers the signal that asked the run to end.
 
-    def __init__(self) -> None:
+    Args:
+        answer: What is told then.
+    """
+
+    def __init__(self, answer: str = "ending after this update") -> None:
         self.signal: int | None = None
+        self._answer = f"maze: {answer}; the same again ends at once\n".encode()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -33,7 +38,7 @@ class StopRequest:
         def request(number: int, frame: FrameType | None) -> None:
             self.signal = number
             line = b"\n" if os.isatty(2) else b""  # behind the ^C of a terminal
-            os.write(2, line + b"maze: ending after this update; the same again ends at once\n")
+            os.write(2, line + self._answer)
             for other, handler in before.items():
                 signal.signal(other, handler)
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
 import signal
 import socket
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any
 
 from maze_core.workers.channel import Channel
 from maze_core.workers.shared import new_memory, shared_arrays
+from maze_core.workers.start import start_python
 
 PROGRESS = [("<i8", (5,))]
 """Layout of a worker's progress: calls of envs so far, kind of the present one, env, episode seed, step."""
@@ -23,18 +18,11 @@ PROGRESS = [("<i8", (5,))]
 IDLE, CALLS, CONSTRUCTS = 0, 1, 2
 """Kinds of what a worker does with an env: nothing, a step or reset, its construction."""
 
-BOOT = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):
-    os._exit(1)
-import json
-sys.path[:] = json.loads(sys.argv[4])
+WORK = """
 from maze_core.workers.child import main
-main(*map(int, sys.argv[1:4]))
+main(parent, *map(int, sys.argv[1:3]))
 """
-"""Runs first in a worker: the kernel kills it (PR_SET_PDEATHSIG) when the parent ends, whatever it is doing then."""
+"""What a worker executes."""
 
 START_S = 120.0
 """Least seconds that a worker has for imports and for constructing envs."""
@@ -59,9 +47,9 @@ class WorkerProcess:
         self.channel = Channel(own)
         memory = new_memory(PROGRESS)
         (self.progress,) = shared_arrays(memory, PROGRESS)
-        arguments = [str(os.getpid()), str(other.fileno()), str(memory), json.dumps([str(entry) for entry in sys.path])]
+        files, single = (other.fileno(), memory), dict.fromkeys(ONE_THREAD, "1")
         try:
-            self._process = _started([sys.executable, "-P", "-c", BOOT, *arguments], (other.fileno(), memory), folder)
+            self._process = start_python(WORK, list(map(str, files)), folder=folder, environment=single, files=files)
         except BaseException:
             own.close()
             raise
@@ -119,52 +107,3 @@ def ending(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"was killed by {name}" + (" (perhaps because memory ran out)" if name == "SIGKILL" else "")
-
-
-class _Starter:
-    """A thread that starts processes and does nothing else.
-
-    Linux tells a process of its parent's death when the thread that started it ends; this one lasts.
-    """
-
-    def __init__(self) -> None:
-        self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], queue.SimpleQueue[Any]]] = queue.SimpleQueue()
-        self.pid = os.getpid()
-        threading.Thread(target=self._work, name="maze-starter", daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            task, answer = self._tasks.get()
-            try:
-                answer.put(task())
-            except Exception as error:
-                answer.put(error)
-
-    def do(self, task: Callable[[], Any]) -> Any:
-        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._tasks.put((task, answer))
-        result = answer.get()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-
-_starter: _Starter | None = None
-_starter_lock = threading.Lock()
-
-
-def _started(command: Sequence[str], files: Sequence[int], folder: str) -> subprocess.Popen[bytes]:
-    global _starter
-    with _starter_lock:
-        if _starter is None or _starter.pid != os.getpid():  # a forked process has no threads
-            _starter = _Starter()
-        starter = _starter
-    environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
-
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # in a session of its own: Ctrl-C is for the parent
-            command, stdin=subprocess.DEVNULL, pass_fds=files, cwd=folder, start_new_session=True, env=environment
-        )
-
-    process: subprocess.Popen[bytes] = starter.do(start)
-    return process

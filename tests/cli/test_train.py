@@ -301,48 +301,6 @@ def test_the_command_that_a_run_ends_with_goes_on_from_its_weights(workdir: Path
     assert "input_dir=my runs/first: took over all" in result.stdout
 
 
-# Several runs
-
-
-def test_multirun_runs_every_combination(workdir: Path) -> None:
-    result = run_cli("train", "-m", *SMALL[:2], "seed=1,2", "algorithm.lr=0.1,0.2", "run_dir=runs")
-    assert result.exit_code == 0
-    chosen = []
-    for folder in sorted((workdir / "runs").iterdir()):
-        record = yaml.safe_load((folder / "config.yaml").read_text())
-        chosen.append((folder.name, record["seed"], record["algorithm"]["lr"]))
-    assert chosen == [("1", 1, 0.1), ("2", 1, 0.2), ("3", 2, 0.1), ("4", 2, 0.2)]
-    assert "job 1 of 4: " in result.stderr
-
-
-def test_multirun_without_run_dir_gives_each_job_a_directory(workdir: Path) -> None:
-    assert run_cli("train", "--multirun", *SMALL, "seed=range(0,3)").exit_code == 0
-    assert len(list((workdir / "outputs" / "gym_env-flatten_concat-es-local").iterdir())) == 3
-
-
-def test_a_job_that_fails_does_not_stop_the_others(workdir: Path) -> None:
-    options = (f"--plugin={SCRIPTED}", "env=dial", "run_dir=runs")
-    result = run_cli("train", "-m", *SMALL, *options, "env.fail_in=constructor,''")
-    assert result.exit_code == 3
-    assert "job 1 failed: env 'dial' raised RuntimeError in its constructor" in result.stderr
-    assert "1 of 2 jobs failed" in result.stderr
-    assert [path.name for path in (workdir / "runs").iterdir()] == ["2"]
-    assert (workdir / "runs" / "2" / "state_dict.pt").is_file()
-
-
-def test_every_line_of_a_failed_jobs_message_is_indented(workdir: Path) -> None:
-    result = run_cli("train", "-m", *SMALL, "algorithm=es,ess")
-    assert result.exit_code == 2
-    assert all(line.startswith(("maze: ", "      ")) for line in result.stderr.splitlines())
-
-
-def test_an_interrupted_job_ends_the_multirun(workdir: Path) -> None:
-    options = (f"--plugin={SCRIPTED}", "env=dial", "algorithm=scripted", "algorithm.interrupt_at=1", "seed=1,2")
-    result = run_cli("train", "-m", *options, "run_dir=runs")
-    assert result.exit_code == 130
-    assert [path.name for path in (workdir / "runs").iterdir()] == ["1"]
-
-
 # Signals
 
 SCRIPT = (f"--plugin={SCRIPTED}", "env=dial", "algorithm=scripted", "model.hidden_sizes=[]", "run_dir=run")
@@ -474,13 +432,6 @@ def test_weights_that_the_policy_has_no_use_for_are_named() -> None:
     result = run_cli("train", *SMALL, "input_dir=run", "run_dir=next")
     assert result.exit_code == 0
     assert "input_dir=run: took over all 6 weight tensors; not used: critic.weight." in result.stdout
-
-
-def test_the_jobs_of_a_multirun_lie_below_a_directory_with_a_space(workdir: Path) -> None:
-    assert run_cli("train", "-m", *SMALL[:2], "run_dir='my runs'", "seed=1,2").exit_code == 0
-    assert sorted(path.name for path in workdir.iterdir()) == ["my runs"]
-    assert sorted(path.name for path in (workdir / "my runs").iterdir()) == ["1", "2"]
-    assert yaml.safe_load((workdir / "my runs" / "2" / "config.yaml").read_text())["run_dir"] == "my runs/2"
 
 
 def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(workdir: Path) -> None:

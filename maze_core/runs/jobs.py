@@ -1,0 +1,220 @@
+"""Runs side by side, each in a process of its own: a job is a run that is started, or goes on, by its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import IO
+
+from maze_core.errors import MazeError, StorageError, UserError, printable
+from maze_core.runs.files import reason_of
+from maze_core.runs.lock import LOCK
+from maze_core.runs.stop_request import StopRequest
+from maze_core.runs.stored_run import StoredRun, entries_of, is_run_directory
+from maze_core.workers.process import ending
+from maze_core.workers.start import start_python
+
+WORK = """
+import json
+from maze_core.cli.main import maze
+maze.main(json.loads(sys.argv[1]), prog_name="maze")
+"""
+"""What a job's process executes."""
+
+POLL_S = 0.05
+LAST_LINES, LAST_BYTES = 3, 4096
+
+
+class Standing(Enum):
+    """How far a job is."""
+
+    new = "new"
+    begun = "begun"
+    finished = "finished"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of several runs.
+
+    Args:
+        number: From 1.
+        what: What makes it different from the others.
+        directory: Its run directory.
+        log: What its process prints.
+        train: The command line that starts it, behind ``maze``.
+        resume: The one that goes on with it.
+    """
+
+    number: int
+    what: str
+    directory: Path
+    log: Path
+    train: tuple[str, ...]
+    resume: tuple[str, ...]
+
+    def standing(self) -> Standing:
+        """How far it is. What is left of one that was killed before its first checkpoint is taken away.
+
+        Raises:
+            UserError: If another process has it, or what is there is none of its own.
+            NothingUsableError: If it is damaged.
+        """
+        if not os.path.lexists(self.directory):
+            return Standing.new
+        if not is_run_directory(self.directory) and not self._is_unborn():
+            raise UserError(f"{self.directory} is no run; it is in the way of job {self.number}.")
+        if is_run_directory(self.directory):
+            stored = StoredRun(self.directory)
+            condition = stored.condition()
+            if condition.status == "running":
+                raise UserError(f"job {self.number} is in use by {condition.holder or 'another process'}.")
+            if condition.status == "damaged":
+                raise StorageError(f"{stored.shown} is damaged: {'; '.join(condition.problems)}.")
+            if condition.status == "finished":
+                return Standing.finished
+            if stored.checkpoints.numbers():
+                return Standing.begun
+        shutil.rmtree(self.directory)
+        return Standing.new
+
+    def _is_unborn(self) -> bool:
+        return {entry.name for entry in entries_of(self.directory)} <= {LOCK}
+
+    def last_words(self) -> str:
+        """The end of what its process printed."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+                lines = file.read().decode(errors="replace").split("\n")
+        except OSError as error:
+            return f"(its log cannot be read: {reason_of(error)})"
+        return "\n".join([printable(line) for line in lines if line.strip()][-LAST_LINES:])
+
+
+class JobProcess:
+    """A job at work.
+
+    Args:
+        job: Which.
+        goes_on: Whether it was begun before.
+
+    Raises:
+        StorageError: If its log cannot be written.
+    """
+
+    def __init__(self, job: Job, goes_on: bool) -> None:
+        self.job, self.started, self.stopped = job, time.monotonic(), False
+        words = job.resume if goes_on else job.train
+        try:
+            job.log.parent.mkdir(exist_ok=True)
+            with job.log.open("ab") as log:
+                self._process = self._start(words, log)
+        except OSError as error:
+            raise StorageError(f"job {job.number} cannot be started: {reason_of(error)}.") from None
+
+    @staticmethod
+    def _start(words: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return start_python(WORK, [json.dumps(list(words))], output=log, environment={"COLUMNS": "120"})
+
+    def ended(self) -> int | None:
+        """Its exit code, if it ended; negative for the number of a signal."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Asks it to save its state and to end, once."""
+        if not self.stopped:
+            self.stopped = True
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it, with everything that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the process of a job ended.
+
+    Args:
+        job: Which.
+        code: Its exit code; negative for the number of a signal.
+        seconds: How long it took.
+        stopped: Whether it was asked to end.
+        problem: Why it was not even started; empty if it was.
+    """
+
+    job: Job
+    code: int
+    seconds: float = 0.0
+    stopped: bool = False
+    problem: str = ""
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        return self.problem or ending(self.code)
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    n_parallel: int,
+    ended: Callable[[Ended], None],
+    wanted: Callable[[Job], bool] = lambda job: True,
+) -> int | None:
+    """Runs jobs, the next one as soon as there is room; those that are finished are left alone.
+
+    Args:
+        jobs: Asked for the next one when it can be started.
+        n_parallel: How many run at the same time, >= 1.
+        ended: Is told of each job whose process ended.
+        wanted: Is asked again and again about a running job; False asks it to end.
+
+    Returns:
+        The signal that interrupted this process, if there was one: all running jobs were asked to end, and have.
+    """
+    running: list[JobProcess] = []
+    source, more = iter(jobs), True
+    stop = StopRequest("ending as soon as all running jobs have saved their state")
+    with stop.listening():
+        try:
+            while True:
+                while more and stop.signal is None and len(running) < n_parallel:
+                    job = next(source, None)
+                    more = job is not None
+                    if job is not None:
+                        running += _started(job, ended)
+                if not running:
+                    return stop.signal
+                time.sleep(POLL_S)
+                for process in list(running):
+                    code = process.ended()
+                    if code is not None:
+                        running.remove(process)
+                        ended(Ended(process.job, code, time.monotonic() - process.started, process.stopped))
+                    elif stop.signal is not None or not wanted(process.job):
+                        process.stop()
+        finally:
+            for process in running:
+                process.kill()
+
+
+def _started(job: Job, ended: Callable[[Ended], None]) -> list[JobProcess]:
+    """The process of a job, if it needs one."""
+    try:
+        standing = job.standing()
+        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun)]
+    except MazeError as error:
+        ended(Ended(job, error.exit_code, problem=str(error)))
+        return []
