@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from maze_core.build import BuiltRun, build_run
-from maze_core.builtins.config import ObservationNormalizationConfig
 from maze_core.config import Configured, changed_keys, check_recordable, configure_stored
 from maze_core.config.absent import absent_specs
 from maze_core.config.overrides import Item
@@ -30,7 +29,8 @@ from maze_core.runs.checkpoints import Checkpoint, CheckpointStore
 from maze_core.runs.fingerprint import differences, fingerprint
 from maze_core.runs.lock import RunLock
 from maze_core.runs.normalize import sample_statistics
-from maze_core.runs.run_directory import NORMALIZATION, RunDirectory, environment
+from maze_core.runs.opened import use_stored_statistics
+from maze_core.runs.run_directory import RunDirectory, environment
 from maze_core.runs.stored_run import CONFIG, SPACES, StoredRun, spaces_text
 from maze_core.runs.threads import limited_threads, one_thread_is_enough
 from maze_core.runs.train import TrainingLoop
@@ -227,9 +227,7 @@ def _configured(
     configured = configure_stored(registry, now, str(stored.path / CONFIG), items, variables)
     configured.set("run_dir", str(stored.path))
     configured.config.input_dir = None  # what was taken from there is part of the checkpoint
-    for wrapper in configured.config.wrappers.values():
-        if isinstance(wrapper, ObservationNormalizationConfig) and wrapper.file is not None:
-            wrapper.file = str(stored.path / NORMALIZATION)  # a copy of what was given
+    use_stored_statistics(configured, stored)
     return configured
 
 
@@ -299,8 +297,13 @@ def _checkpointer(
 ) -> Checkpointer:
     runner, plugins = configured.config.runner, used_plugins(registry, configured)
     records = {"started": started, "config": configured.to_data(), "plugins": [plugin.name for plugin in plugins]}
-    prints = fingerprint(plugin_versions(plugins), runner.device, one_thread(built))
-    return Checkpointer(directory.path, runner.checkpoint, records, prints)
+    return Checkpointer(directory.path, runner.checkpoint, records, run_fingerprint(registry, configured, built))
+
+
+def run_fingerprint(registry: Registry, configured: Configured, built: BuiltRun) -> dict[str, str]:
+    """What the bits of a run depend on here and now."""
+    versions = plugin_versions(used_plugins(registry, configured))
+    return fingerprint(versions, configured.config.runner.device, one_thread(built))
 
 
 def used_plugins(registry: Registry, configured: Configured) -> list[Plugin]:

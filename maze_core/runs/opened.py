@@ -12,6 +12,7 @@ import torch
 from maze_core.builtins.config import ObservationNormalizationConfig, StatisticsSource
 from maze_core.config import Configured, configure_stored
 from maze_core.registry import Registry
+from maze_core.runs.run_directory import NORMALIZATION
 from maze_core.runs.stored_run import CONFIG, StoredRun
 
 
@@ -77,3 +78,9 @@ def with_statistics_of_weights(configured: Configured) -> Configured:
         wrapper = taken.config.wrappers[key]
         taken.config.wrappers[key] = replace(wrapper, statistics=StatisticsSource.sampled, file=None)
     return taken
+
+
+def use_stored_statistics(configured: Configured, stored: StoredRun) -> None:
+    """Takes statistics of observations that were given from the copy in the run directory."""
+    for key in given_statistics(configured):
+        configured.config.wrappers[key].file = str(stored.path / NORMALIZATION)
