@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := . plugins/envs/gym_env plugins/envs/cutting_2d plugins/models/perception plugins/algorithms/es \
-	plugins/algorithms/ppo plugins/algorithms/a2c
+	plugins/algorithms/ppo plugins/algorithms/a2c plugins/sweepers/optuna
 SOURCES := maze_core conf plugins tests benchmarks examples docs/*.py
 
 .DEFAULT_GOAL := help

@@ -35,7 +35,7 @@ from maze_core.protocols import (
     TrainingJob,
     Workspace,
 )
-from maze_core.run_config import EvaluationConfig, RunnerConfig
+from maze_core.run_config import EvaluationConfig, RunnerConfig, SweeperConfig
 from maze_core.specs import (
     API_VERSION,
     CallbackSpec,
@@ -45,24 +45,35 @@ from maze_core.specs import (
     ModelSpec,
     PolicySpec,
     RunnerSpec,
+    SweeperSpec,
     TrainerSpec,
     WrapperSpec,
 )
+from maze_core.sweeps import EndedTrial, Goal, Outcome, Parameter, Sweeper, Trial
 
 if TYPE_CHECKING:
     from maze_core.api import RolloutResult, RunContext, export, rollout
+    from maze_core.api.comparison import compare
+    from maze_core.api.comparison_results import Comparison
+    from maze_core.api.jobs import Multirun, multirun
+    from maze_core.api.reports import report
+    from maze_core.api.reproduction import Reproduction, reproduce
+    from maze_core.api.sweep import Sweep, sweep
     from maze_core.builtins.config import LocalRunnerConfig
     from maze_core.builtins.runners import LocalRunner
     from maze_core.exports.artefact import ExportedPolicy, load_policy
     from maze_core.runs.trajectories import load_trajectories, save_trajectory
 
 __all__ = [
-    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "CommandSpec", "ConfigError",
-    "CriticSpec", "DrawsActions", "EnvFaultError", "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy",
-    "LocalRunner", "LocalRunnerConfig", "MazeError", "ModelSpec", "NonFiniteError", "NothingUsableError", "PluginError",
-    "PolicySpec", "RolloutResult", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec",
-    "Schedule", "StorageError", "Trainer", "TrainerSpec", "TrainingJob", "UserError", "Workspace", "WrapperSpec",
-    "did_you_mean", "export", "hookimpl", "load_policy", "load_trajectories", "require", "rollout", "save_trajectory",
+    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "CommandSpec",
+    "Comparison", "ConfigError", "CriticSpec", "DrawsActions", "EndedTrial", "EnvFaultError", "EnvSpec", "EpochReport",
+    "EvaluationConfig", "ExportedPolicy", "Goal", "LocalRunner", "LocalRunnerConfig", "MazeError", "ModelSpec",
+    "Multirun", "NonFiniteError", "NothingUsableError", "Outcome", "Parameter", "PluginError", "PolicySpec",
+    "Reproduction", "RolloutResult", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec",
+    "Schedule", "StorageError", "Sweep", "Sweeper", "SweeperConfig", "SweeperSpec", "Trainer", "TrainerSpec",
+    "TrainingJob", "Trial", "UserError", "Workspace", "WrapperSpec", "compare", "did_you_mean", "export", "hookimpl",
+    "load_policy", "load_trajectories", "multirun", "report", "reproduce", "require", "rollout", "save_trajectory",
+    "sweep",
 ]  # fmt: skip
 
 
@@ -71,6 +82,15 @@ _LAZY = {
     "RolloutResult": "maze_core.api",
     "LocalRunner": "maze_core.builtins.runners",
     "LocalRunnerConfig": "maze_core.builtins.config",
+    "Multirun": "maze_core.api.jobs",
+    "multirun": "maze_core.api.jobs",
+    "Reproduction": "maze_core.api.reproduction",
+    "report": "maze_core.api.reports",
+    "reproduce": "maze_core.api.reproduction",
+    "Sweep": "maze_core.api.sweep",
+    "sweep": "maze_core.api.sweep",
+    "Comparison": "maze_core.api.comparison_results",
+    "compare": "maze_core.api.comparison",
     "export": "maze_core.api",
     "rollout": "maze_core.api",
     "ExportedPolicy": "maze_core.exports.artefact",

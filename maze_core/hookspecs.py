@@ -28,6 +28,7 @@ from maze_core.specs import (
     Offer,
     PolicySpec,
     RunnerSpec,
+    SweeperSpec,
     TrainerSpec,
     WrapperSpec,
 )
@@ -80,6 +81,11 @@ def maze_callbacks() -> Iterable[CallbackSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
+def maze_sweepers() -> Iterable[SweeperSpec]:  # type: ignore[empty-body]
+    """What proposes values for `maze sweep`, selected by ``sweeper=``."""
+
+
+@hookspec
 def maze_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
     """Commands of click, each run as ``maze <name>`` and imported only then.
 
@@ -100,6 +106,7 @@ HOOKS: dict[str, type[Offer]] = {
     "maze_runners": RunnerSpec,
     "maze_policies": PolicySpec,
     "maze_callbacks": CallbackSpec,
+    "maze_sweepers": SweeperSpec,
     "maze_commands": CommandSpec,
 }
 """Which type of spec each hook yields."""

@@ -19,6 +19,7 @@ INSTALL_HINTS = {
     "maze-es": ("algorithm es", "experiment es_*"),
     "maze-ppo": ("algorithm ppo", "experiment ppo_*"),
     "maze-a2c": ("algorithm a2c", "experiment a2c_*"),
+    "maze-optuna": ("sweeper optuna",),
 }
 """Our own distributions, and patterns of what each brings, as ``<kind> <name>``; the first that fits counts."""
 

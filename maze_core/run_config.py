@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from maze_core.enums import BoxDistribution, KernelChoice, OnCheckpointError, OnEnvError, RenderForm
 from maze_core.errors import require
+from maze_core.sweeps import Goal
 
 
 @dataclass(kw_only=True)
@@ -191,6 +192,42 @@ class TrainingConfig:
         )
         require(self, "run_dir", self.run_dir is None or bool(self.run_dir.strip()), "null or a path")
         require(self, "input_dir", self.input_dir is None or bool(self.input_dir.strip()), "null or a path")
+
+
+@dataclass(kw_only=True)
+class SweeperConfig:
+    """What a sweep varies and for how long: base of every sweeper's config."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    """What varies: for each key of the configuration a list of values, or {low: ..., high: ...}, of which both are
+    possible, with log: true or step: ... where wanted."""
+
+    n_trials: int = 50
+    """How many trials, those that are pruned or fail among them."""
+
+    n_parallel: int | None = None
+    """How many run at the same time, each in a process of its own; null is one for each core."""
+
+    metric: str = "BaseEnvEvents/reward/mean"
+    """The statistic of evaluations that is to be large or small; that of the final evaluation counts."""
+
+    goal: Goal = Goal.maximize
+    """Whether it is to be large (maximize) or small (minimize)."""
+
+    def __post_init__(self) -> None:
+        require(self, "n_trials", self.n_trials >= 1, "a whole number >= 1")
+        require(self, "n_parallel", self.n_parallel is None or self.n_parallel >= 1, "null or a whole number >= 1")
+        require(self, "metric", len(self.metric.split("/")) >= 3, "a path such as BaseEnvEvents/reward/mean")
+
+
+@dataclass(kw_only=True)
+class SweepConfig(TrainingConfig):
+    """Root of a sweep's configuration: that of all its runs, and what varies among them."""
+
+    config_name: ClassVar[str] = "conf_sweep"
+
+    sweeper: Any = None
+    """What proposes values."""
 
 
 @dataclass(kw_only=True)

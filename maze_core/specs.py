@@ -197,8 +197,21 @@ class CallbackSpec(Spec):
     group = "callbacks"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweeperSpec(Spec):
+    """What proposes values for a sweep: ``build(config, space, directory, seed) -> maze_core.Sweeper``.
+
+    ``space`` maps keys of the configuration to `maze_core.Parameter`; ``directory`` is that of the sweep, in which
+    the sweeper keeps its state; ``seed`` is the root of its randomness. The config derives from
+    `maze_core.SweeperConfig`.
+    """
+
+    kind = "sweeper"
+    group = "sweeper"
+
+
 SPEC_TYPES: tuple[type[Spec], ...] = (
-    EnvSpec, WrapperSpec, ModelSpec, CriticSpec, TrainerSpec, RunnerSpec, PolicySpec, CallbackSpec,
+    EnvSpec, WrapperSpec, ModelSpec, CriticSpec, TrainerSpec, RunnerSpec, PolicySpec, CallbackSpec, SweeperSpec,
 )  # fmt: skip
 """All that a configuration selects."""
 

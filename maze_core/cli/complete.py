@@ -26,7 +26,7 @@ from maze_core.field_docs import FieldDoc, field_docs
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.presets import group_options, search_path
 from maze_core.registry import GROUPS, KINDS, LIST_GROUPS, Registry
-from maze_core.run_config import CHANGEABLE, CheckpointConfig, RolloutConfig, TrainingConfig
+from maze_core.run_config import CHANGEABLE, CheckpointConfig, RolloutConfig, SweepConfig, TrainingConfig
 from maze_core.runs.files import read_file
 from maze_core.specs import Spec
 
@@ -38,7 +38,8 @@ EXPERIMENT = "experiment"
 NESTED_MODEL = re.compile(r"(critic\.)?model\.(actors\.\w+|default)|critic\.model")
 """The same as in `maze_core.config.overrides`, whose import takes too long here; a test compares them."""
 
-SCHEMAS: dict[str, type] = {"training_schema": TrainingConfig, "rollout_schema": RolloutConfig}
+SCHEMAS: dict[str, type] = {"training_schema": TrainingConfig, "rollout_schema": RolloutConfig,
+                             "sweep_schema": SweepConfig}  # fmt: skip
 ADOPTED, TRAINED = ("env", "wrappers", "model", "critic", "algorithm"), "trained"
 """The same as in `maze_core.config`, for the same reason: what a configuration describes, and what a rollout takes over
 from a run."""

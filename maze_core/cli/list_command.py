@@ -17,6 +17,7 @@ KINDS = {
     "runners": "runner",
     "policies": "policy",
     "callbacks": "callback",
+    "sweepers": "sweeper",
     "commands": "command",
 }
 

@@ -41,13 +41,13 @@ from maze_core.config.overrides import (
 from maze_core.errors import ConfigError, UserError
 from maze_core.presets import contested, group_options, package_dirs, search_path
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
-from maze_core.run_config import RolloutConfig, RunConfig, TrainingConfig
+from maze_core.run_config import RolloutConfig, RunConfig, SweepConfig, TrainingConfig
 
 __all__ = ["ConfigRequest", "check_specs", "compose", "expand_sweeps"]
 
 LOCK = threading.RLock()
 
-ROOTS: dict[type, str] = {TrainingConfig: "training", RolloutConfig: "rollout"}
+ROOTS: dict[type, str] = {TrainingConfig: "training", RolloutConfig: "rollout", SweepConfig: "sweep"}
 """What a configuration can describe, and what that is called."""
 
 

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
 from maze_core.errors import UserError
@@ -113,7 +113,7 @@ def _item(override: Override) -> Item:
         value = [str(option) for option in value.list]
     elif override.is_sweep_override():
         raise UserError(
-            f"{override.input_line} names several values. maze train --multirun runs them one after the other"
+            f"{override.input_line} names several values. maze train --multirun makes a run of each"
             f"{'.' if key in GROUPS else f', or write a list as {key}=[...].'}"
         )
     return Item(key, value, operation, str(override.input_line))
@@ -154,6 +154,41 @@ def expand_sweeps(texts: Sequence[str], zipped: bool = False) -> list[list[str]]
         raise UserError(f"values that belong together must be equally many: {shown}.")
     n_jobs = max(counts, default=1)
     return [[values[number % len(values)] for values in alternatives] for number in range(n_jobs)]
+
+
+def split_space(texts: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Separates overrides that name one value from those that name what a sweep varies.
+
+    Args:
+        texts: ``key=interval(low,high)``, ``key=tag(log,interval(low,high))``, ``key=range(low,high)``, ``key=a,b`` and
+            ``key=choice(a,b)`` vary.
+
+    Returns:
+        The others; and for each key that varies what `maze_core.sweeps.read_space` reads.
+
+    Raises:
+        UserError: If one cannot be read.
+    """
+    fixed: list[str] = []
+    space: dict[str, Any] = {}
+    for text in texts:
+        override = _parse(text)
+        if not override.is_sweep_override() or _is_list_choice(override):
+            fixed.append(text)
+            continue
+        if override.is_add() or override.is_force_add():
+            raise UserError(f"{text}: what varies is written without +.")
+        space[override.get_key_element()] = _varied(override.value())
+    return fixed, space
+
+
+def _varied(value: Any) -> Any:
+    log = "log" in value.tags
+    if isinstance(value, IntervalSweep):
+        return {"low": value.start, "high": value.end, **({"log": True} if log else {})}
+    if isinstance(value, RangeSweep):
+        return list(value.range())
+    return [entry.text if isinstance(entry, QuotedString) else entry for entry in value.list]
 
 
 def normalise(items: Iterable[Item]) -> Normalised:

@@ -109,9 +109,9 @@ def test_values_keep_their_order() -> None:
         ("a=[1,2", "cannot be read. Quote special characters"),
         (
             "algorithm.lr=0.1,0.2",
-            "maze train --multirun runs them one after the other, or write a list as algorithm.lr=[...]",
+            "maze train --multirun makes a run of each, or write a list as algorithm.lr=[...]",
         ),
-        ("algorithm=es,ppo", "maze train --multirun runs them one after the other."),
+        ("algorithm=es,ppo", "maze train --multirun makes a run of each."),
         ("wrappers=choice(a,b)", "maze train --multirun"),
     ],
 )
