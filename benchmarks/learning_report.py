@@ -8,12 +8,12 @@ from statistics import median
 import numpy as np
 from common import BENCH_PYTHON, Run, processor, table, versions
 from learning_rows import N_SEEDS, ROWS, Row
-from numpy.typing import NDArray
+
+from maze_core.stats import aggregates
+from maze_core.stats.aggregates import Floats, percentile_interval
 
 Results = Mapping[tuple[str, str], Sequence[Run]]
 """Lines of the results by row and side, a failed run's too."""
-
-Floats = NDArray[np.float64]
 
 N_RESAMPLES = 10_000
 MEDIANS = {"env_steps": "env steps", "train_s": "train s", "peak_rss_mb": "peak MB"}
@@ -36,7 +36,8 @@ COMMAND_NOTE = """\
 def interquartile_mean(scores: Floats) -> Floats:
     """Return the mean of the middle half along the last axis, [..., n] -> [...].
 
-    Where a quarter of n is not whole, the scores at the border count with the part that lies inside.
+    Where a quarter of n is not whole, the scores at the border count with the part that lies inside. That is how the
+    recorded results were made; `aggregates.interquartile_mean` cuts whole scores only, as rliable does.
     """
     n = scores.shape[-1]
     borders = np.clip(np.arange(n + 1), n / 4, 3 * n / 4)
@@ -45,13 +46,12 @@ def interquartile_mean(scores: Floats) -> Floats:
 
 def resampled(scores: Floats, rng: np.random.Generator) -> Floats:
     """Return interquartile means of bootstrap resamples of the seeds, [N_RESAMPLES]."""
-    return interquartile_mean(rng.choice(scores, (N_RESAMPLES, len(scores))))
+    return aggregates.resampled([scores], interquartile_mean, rng, N_RESAMPLES)
 
 
 def interval(values: Floats) -> tuple[float, float]:
     """Return the percentiles that 95 % of the values lie between."""
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return percentile_interval(values)
 
 
 def difference(ours: Floats, theirs: Floats) -> tuple[float, float, float]:

@@ -30,6 +30,7 @@ from maze_core.protocols import (
     EpochReport,
     RunInfo,
     Runner,
+    RunProgress,
     RunSummary,
     Trainer,
     TrainingJob,
@@ -65,15 +66,15 @@ if TYPE_CHECKING:
     from maze_core.runs.trajectories import load_trajectories, save_trajectory
 
 __all__ = [
-    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "CommandSpec",
-    "Comparison", "ConfigError", "CriticSpec", "DrawsActions", "EndedTrial", "EnvFaultError", "EnvSpec", "EpochReport",
+    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "CommandSpec", "Comparison",
+    "ConfigError", "CriticSpec", "DrawsActions", "EndedTrial", "EnvFaultError", "EnvSpec", "EpochReport",
     "EvaluationConfig", "ExportedPolicy", "Goal", "LocalRunner", "LocalRunnerConfig", "MazeError", "ModelSpec",
     "Multirun", "NonFiniteError", "NothingUsableError", "Outcome", "Parameter", "PluginError", "PolicySpec",
-    "Reproduction", "RolloutResult", "RunContext", "RunInfo", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec",
-    "Schedule", "StorageError", "Sweep", "Sweeper", "SweeperConfig", "SweeperSpec", "Trainer", "TrainerSpec",
-    "TrainingJob", "Trial", "UserError", "Workspace", "WrapperSpec", "compare", "did_you_mean", "export", "hookimpl",
-    "load_policy", "load_trajectories", "multirun", "report", "reproduce", "require", "rollout", "save_trajectory",
-    "sweep",
+    "Reproduction", "RolloutResult", "RunContext", "RunInfo", "RunProgress", "RunSummary", "Runner", "RunnerConfig",
+    "RunnerSpec", "Schedule", "StorageError", "Sweep", "Sweeper", "SweeperConfig", "SweeperSpec", "Trainer",
+    "TrainerSpec", "TrainingJob", "Trial", "UserError", "Workspace", "WrapperSpec", "compare", "did_you_mean", "export",
+    "hookimpl", "load_policy", "load_trajectories", "multirun", "report", "reproduce", "require", "rollout",
+    "save_trajectory", "sweep",
 ]  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from rich.table import Table
 
 from maze_core.errors import printable
 from maze_core.field_docs import FieldDoc, as_text
+from maze_core.live_block import LiveBlock
+from maze_core.progress_view import Glyphs, ProgressView, duration
 from maze_core.protocols import EpochReport, RunSummary
 
 if TYPE_CHECKING:
@@ -79,16 +81,8 @@ def progress_line(report: EpochReport, n_epochs: int | None) -> str:
     if train_s > 0:
         parts.append(f"{report.env_steps / train_s:,.0f} env steps/s in training")
     if n_epochs:
-        parts.append(f"at most {_duration(wall_s / n_trained * (n_epochs - n_trained))} left")
+        parts.append(f"at most {duration(wall_s / n_trained * (n_epochs - n_trained))} left")
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def summary_lines(summary: RunSummary, next_command: str, resume_command: str = "") -> list[str]:
@@ -113,7 +107,7 @@ def summary_lines(summary: RunSummary, next_command: str, resume_command: str = 
         lines.append(f"Go on where it ended:  {resume_command}")
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
-        f"Curves:  tensorboard --logdir {directory}",
+        f"Curves:  maze board {directory}",
         f"Go on from these weights:  {next_command}",
     ]
     return lines
@@ -148,6 +142,7 @@ class Output:
         self._rich = RichConsole(soft_wrap=True, highlight=False, markup=False, emoji=False, file=sys.stdout)
         self._log: Callable[[str], None] | None = None
         self._progress: Progress | None = None
+        self._block: LiveBlock | None = None
 
     @property
     def live(self) -> bool:
@@ -199,6 +194,8 @@ class Output:
     def line(self, text: str, style: str | None = None) -> None:
         """Writes a text; what could move the cursor is shown, not obeyed."""
         text = "\n".join(map(printable, text.split("\n")))
+        if self._block is not None:
+            self._block.erase()
         if self._log is not None:
             self._log(f"{text}\n")
         if self.live:
@@ -232,24 +229,28 @@ class Output:
         progress.add_task("", total=total)
         return progress
 
-    def progress(self, report: EpochReport, n_epochs: int | None) -> None:
-        """Shows where the run stands: a line that stays in place on a terminal, else a plain line."""
-        line = progress_line(report, n_epochs)
-        if not self.live:
-            self.line(line)
-            return
-        if self._progress is None:
-            self._progress = self._new_bar(n_epochs)
-        task = self._progress.task_ids[0]
-        self._progress.update(
-            task, completed=report.epoch + 1, description=line.partition(", at most")[0], refresh=True
-        )
+    def show(self, view: ProgressView) -> None:
+        """Shows where a run stands, in lines that stay in place; only where `can_draw`."""
+        if self._block is None:
+            glyphs, file = Glyphs.of(self._rich.encoding), self._rich.file
+            self._block = LiveBlock(file, lambda columns: view.lines(columns, glyphs, self.in_color))
+            self._block.start()
+        else:
+            self._block.draw()
+
+    def make_room(self) -> None:
+        """Takes away what stays in place, until it is shown again, because somebody else writes."""
+        if self._block is not None:
+            self._block.erase()
 
     def end_progress(self) -> None:
-        """Takes the progress line away."""
+        """Takes away for good what stays in place."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+        if self._block is not None:
+            self._block.stop()
+            self._block = None
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -159,6 +159,11 @@ class Trainer(Protocol):
         env_steps: Env steps of training so far.
         updates: Updates so far.
         episodes: Training episodes that ended since they were last taken away.
+
+    Two more attributes are optional. ``seconds`` says what time was spent on so far: seconds by phase,
+    such as ``{"env": 1.2, "update": 0.3}``. ``histograms`` has values whose distribution is told at the
+    end of each epoch: arrays [n] by name, such as the advantages of the newest rollout. It is part of
+    the state, since a run may be taken up between the last update of an epoch and its report.
     """
 
     policy: Policy
@@ -221,6 +226,7 @@ class EpochReport:
         time: ``train_s``, ``evaluation_s``, ``wall_s``: seconds so far.
         stages: Statistics of training and, where there was one, of the evaluation.
         new_best: Mean evaluation return, if it is the best so far, else None.
+        phases: Seconds in this process by what they were spent on, as in `RunProgress`.
     """
 
     epoch: int
@@ -229,6 +235,41 @@ class EpochReport:
     time: Mapping[str, float]
     stages: Sequence[StageStatistics]
     new_best: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Where a run stands between two updates.
+
+    Args:
+        doing: What comes next: ``training``, ``evaluation`` or ``final evaluation``.
+        epoch: Number of the epoch under way, from 0.
+        update: Updates so far.
+        env_steps: Env steps of training so far.
+        share: Used share of the budget, from 0 to 1: of the epochs or of the env steps, whichever end first;
+            None for a run without a budget.
+        time: ``train_s``, ``evaluation_s``, ``wall_s``: seconds so far.
+        phases: Seconds in this process by what they were spent on: the trainer's own phases, ``evaluation``, ``other``.
+        n_epochs: Epochs with which it ends, or None.
+        best_reward: Mean return of the best evaluation so far, or None.
+        best_epoch: In which epoch that was, or None.
+        patience_left: After how many more epochs without a better evaluation it ends; None if that does not count.
+        reward_threshold: Mean evaluation return with which the env counts as solved, or None.
+    """
+
+    doing: str
+    epoch: int
+    update: int
+    env_steps: int
+    share: float | None
+    time: Mapping[str, float]
+    phases: Mapping[str, float]
+    n_epochs: int | None = None
+    best_reward: float | None = None
+    best_epoch: int | None = None
+    patience_left: int | None = None
+    reward_threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -282,6 +323,12 @@ class Callback:
 
     def on_progress(self, what: str, n: int, total: int) -> None:
         """Something that comes before training has reached n of total."""
+
+    def on_update(self, progress: RunProgress) -> None:
+        """Training or an evaluation goes on; between updates told about twice a second, however many there are.
+
+        How often depends on the clock: nothing that must be the same in each run of a seed may come from it.
+        """
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """An epoch ended, and its evaluation if it had one."""

@@ -32,6 +32,13 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says aloud if pages were not opened in a browser: that is more than a skipped test."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", ())]
+    for reason in sorted({str(reason[2]) for reason in skipped if "IN A BROWSER" in str(reason)}):
+        terminalreporter.write_line(reason, red=True, bold=True)
+
+
 def _process_state() -> dict[str, Any]:
     """What a test must leave as it was."""
     return {

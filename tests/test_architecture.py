@@ -13,11 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "errors": 0, "specs": 0, "protocols": 0, "hookspecs": 0, "enums": 0, "run_config": 0, "field_docs": 0,
+    "errors": 0, "specs": 0, "sweeps": 0, "protocols": 0, "hookspecs": 0, "enums": 0, "run_config": 0, "field_docs": 0,
     "rl": 1, "stats": 1, "plugins": 1, "registry": 1, "presets": 1, "isolation": 1, "spec_checks": 1,
     "config": 2, "build": 2, "blueprint": 2, "env_factory": 2, "networks": 2, "workspace": 2, "live": 2, "workers": 2,
     "runs": 3, "api": 3, "builtins": 3, "console": 3, "pictures": 3, "exports": 3, "animations": 3, "terminal_film": 3,
-    "scaffold": 3, "reports": 3,
+    "scaffold": 3, "reports": 3, "progress_view": 3, "live_block": 3, "board": 3,
     "cli": 4, "testing": 4,
 }  # fmt: skip
 HOMES = {
@@ -28,15 +28,20 @@ HOMES = {
     "click": ("maze_core/cli/",),
     "rich": ("maze_core/console.py",),
     "matplotlib": ("maze_core/pictures.py", "maze_core/reports/charts.py"),
-    "PIL": ("maze_core/animations.py", "plugins/envs/cutting_2d/maze_cutting_2d/rendering.py"),
+    "PIL": (
+        "maze_core/animations.py",
+        "plugins/envs/cutting_2d/maze_cutting_2d/rendering.py",
+        "plugins/envs/cutting_2d/maze_cutting_2d/figures.py",
+    ),
     "imageio_ffmpeg": ("maze_core/animations.py",),
     "safetensors": ("maze_core/runs/checkpoints.py", "maze_core/exports/artefact.py"),
     "cloudpickle": ("maze_core/blueprint.py", "maze_core/workers/"),
+    "optuna": ("plugins/sweepers/optuna/maze_optuna/sweeper.py",),
     "onnx": ("maze_core/exports/onnx.py",),
     "onnxscript": ("maze_core/exports/onnx.py",),
     "onnxruntime": ("maze_core/exports/onnx.py",),
     "threadpoolctl": ("maze_core/runs/threads.py",),
-    "tensorboard": ("maze_core/builtins/tensorboard_callback.py",),
+    "tensorboard": ("maze_core/builtins/tensorboard_callback.py", "maze_core/board.py"),
 }
 PUBLIC = {"maze_core", "maze_core.rl", "maze_core.stats", "maze_core.testing"}
 """What a plugin may import of the core."""
@@ -256,7 +261,7 @@ READING_LISTS = {
 }
 """What to read to understand an algorithm from config to update."""
 
-RECORDS = {"EpisodeBatch", "saved_count", "saved_horizon", "saved_tensor"}
+RECORDS = {"EpisodeBatch", "Estimates", "saved_count", "saved_horizon", "saved_tensor"}
 """Say by themselves what is in them, or what they read."""
 
 

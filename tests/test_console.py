@@ -125,7 +125,7 @@ def test_the_summary_says_what_came_out_and_what_to_do_next() -> None:
         "Best evaluation: 490.000 in iteration 7.",
         "Final evaluation of the best policy: 480.000 ± 12.500 over 20 new episodes.",
         "Results: outputs/x  (best weights state_dict.pt, last ones final_state_dict.pt)",
-        "Curves:  tensorboard --logdir outputs/x",
+        "Curves:  maze board outputs/x",
         "Go on from these weights:  maze train input_dir=outputs/x",
     ]
 
@@ -141,7 +141,7 @@ def test_the_summary_of_an_interrupted_run_has_no_final_evaluation() -> None:
 
 def test_commands_with_a_path_can_be_typed_as_they_are() -> None:
     lines = summary_lines(RunSummary("done", None, None, None, Path("my runs/x")), "")
-    assert any(line.endswith("tensorboard --logdir 'my runs/x'") for line in lines)
+    assert any(line.endswith("maze board 'my runs/x'") for line in lines)
 
 
 def test_markup_in_a_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

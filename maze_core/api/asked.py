@@ -195,7 +195,7 @@ def asked_to_resume(
     """
     live.refuse_unused(configured.components.values(), run_dir)
     refuse_others(registry, live.given, configured, run_dir)
-    _silence(configured, silent)
+    _silence(configured, silent, anew=not any(item.key.startswith("callbacks") for item in items))
     changed = configured.differences(configure(registry, ConfigRequest()))
     again = [f"{key}={commands.text(value)}" for key, _, value in changed if key not in DIRECTORIES]
     texts = [item.text for item in items]
@@ -244,10 +244,11 @@ def checked_count(name: str, value: object) -> int:
     return int(value)
 
 
-def _silence(configured: Configured, silent: bool) -> None:
+def _silence(configured: Configured, silent: bool, anew: bool = False) -> None:
+    """Nothing is printed if `silent`; else what is recorded counts, or `anew` whatever was silent before."""
     config = configured.config
-    if silent and isinstance(config, TrainingConfig) and "console" in config.callbacks:
-        config.callbacks["console"].terminal = False
+    if (silent or anew) and isinstance(config, TrainingConfig) and "console" in config.callbacks:
+        config.callbacks["console"].terminal = not silent
 
 
 def named_input_dir(overrides: Overrides) -> str | None:

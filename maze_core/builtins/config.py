@@ -222,7 +222,7 @@ class ConsoleConfig:
     """Prints configuration, statistics and summary, and writes the same to log.txt."""
 
     terminal: bool = True
-    """Whether to print; log.txt is written in any case."""
+    """Whether to print; log.txt is written in any case. A run that goes on prints, unless it is told again not to."""
 
 
 @dataclass(kw_only=True)

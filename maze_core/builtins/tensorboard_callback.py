@@ -1,8 +1,9 @@
-"""Writes a run for TensorBoard. The only home of tensorboard."""
+"""Writes a run for TensorBoard."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import socket
@@ -20,9 +21,13 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from maze_core.builtins.config import TensorBoardConfig
+from maze_core.errors import printable
 from maze_core.protocols import Callback, EpochReport, RunInfo, RunSummary
 from maze_core.runs.files import GrowingFile
 from maze_core.stats import Histogram
+from maze_core.stats.figures import drawn
+
+LOG = logging.getLogger("maze")
 
 FINAL_METRIC = "final_eval_BaseEnvEvents/reward/mean"
 """What hyper-parameters are compared by: the best policy on episodes that did not select it."""
@@ -32,7 +37,7 @@ FILE = re.compile(r"events\.out\.tfevents\.[A-Za-z0-9_.-]+")
 
 
 class TensorBoardCallback(Callback):
-    """Writes scalars and histograms under ``<stage>_<group>/<event>/<statistic>``.
+    """Writes scalars and histograms under ``<stage>_<group>/<event>/<statistic>``, figures under ``.../figure``.
 
     Besides: configuration and command as text, pictures of the networks, and the hyper-parameters
     with the final metric, all in one event file without sub-runs.
@@ -45,6 +50,7 @@ class TensorBoardCallback(Callback):
         self._file: GrowingFile | None = None
         self._records = io.BytesIO()  # written to the file together, at the end of each call
         self._writer = RecordWriter(self._records)
+        self._undrawable: set[str] = set()
 
     def on_run_start(self, run: RunInfo) -> None:
         """Opens the event file and writes what is known from the start."""
@@ -77,8 +83,25 @@ class TensorBoardCallback(Callback):
                 for path, histogram in stage.histograms.items()
                 if len(histogram.values)
             ]
+            if stage.stage != "train":
+                values += [value for path, histogram in stage.histograms.items()
+                           for value in self._figure(stage.stage, path, histogram)]  # fmt: skip
             self._add(Summary(value=values), report.epoch + 1)
         self._flush()
+
+    def _figure(self, stage: str, path: str, histogram: Histogram) -> list[Summary.Value]:
+        """The figure that an env declared for an event, if it did; one that fails is left out from then on."""
+        if path in self._undrawable or not len(histogram.values):
+            return []
+        try:
+            png = drawn(path, histogram.values)
+        except Exception as error:  # whatever a foreign function raises
+            self._undrawable.add(path)
+            what = printable(f"{path.rpartition('/')[0]}: {type(error).__name__}: {error}")
+            LOG.warning("there is no figure of %s", what)
+            return []
+        tag = f"{stage}_{path.rpartition('/')[0]}/figure"
+        return [] if png is None else [Summary.Value(tag=tag, image=_image(png))]
 
     def on_run_end(self, summary: RunSummary) -> None:
         """Closes the session of hyper-parameters."""
@@ -139,9 +162,10 @@ def _data_type(value: Any) -> Any:
 
 
 def _image(png: bytes) -> Any:
-    """A PNG as TensorBoard shows it; width and height stand at fixed places in its header."""
+    """A PNG as TensorBoard shows it; its size and kind stand at fixed places in its header."""
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
-    return Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+    colorspace = 3 if png[25] == 2 else 4  # RGB or RGBA
+    return Summary.Image(width=width, height=height, colorspace=colorspace, encoded_image_string=png)
 
 
 def _histogram(histogram: Histogram) -> HistogramProto:

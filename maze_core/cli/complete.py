@@ -150,12 +150,13 @@ class Line:
         """Reads what click has parsed so far."""
         defaults = {param.name: param.default for param in ctx.command.params}
         directory, name = ctx.params.get("config_dir"), ctx.params.get("config_name") or defaults.get("config_name")
+        swept = name is None  # only `maze sweep` has overrides and no name of a root configuration
         return cls(
             _registry(ctx),
             () if directory is None else (Path(directory).expanduser(),),
-            str(name).removesuffix(".yaml"),
+            SweepConfig.config_name if swept else str(name).removesuffix(".yaml"),
             tuple(ctx.params.get("overrides") or ()),
-            bool(ctx.params.get("multirun")),
+            swept or bool(ctx.params.get("multirun")),
             str(ctx.params.get("run") or ""),
         )
 

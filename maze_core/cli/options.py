@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -79,6 +80,19 @@ def config_options(config_name: str) -> Callable[[Function], Function]:
 def json_option(function: Function) -> Function:
     """Adds --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(function)
+
+
+def quiet_option(function: Function) -> Function:
+    """Adds --quiet."""
+    return click.option("--quiet", "-q", is_flag=True, help="Print only warnings, errors and where the results are.")(
+        function
+    )
+
+
+def tell_results(directory: Path | None) -> None:
+    """The only line of a quiet command: where its results are."""
+    if directory is not None:
+        click.echo(f"Results: {shlex.quote(str(directory))}")
 
 
 def as_block(message: str) -> str:

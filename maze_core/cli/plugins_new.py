@@ -21,6 +21,7 @@ TRY = {
     "runner": "maze train runner={name}",
     "policy": "maze rollout policy={name}",
     "callback": "maze train +callbacks={name}",
+    "sweeper": "maze sweep sweeper={name} algorithm.lr=0.05,0.1,0.2",
     "command": "maze {name} --help",
 }
 """The first thing that one does with what is new."""

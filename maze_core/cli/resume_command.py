@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from maze_core.cli.complete import complete_directory, complete_resume
-from maze_core.cli.options import plugin_options, tell_problems, variable_option
+from maze_core.cli.options import plugin_options, quiet_option, tell_problems, variable_option
 from maze_core.cli.train_command import train
 
 
@@ -14,6 +14,7 @@ from maze_core.cli.train_command import train
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_resume)
 @variable_option
 @plugin_options
+@quiet_option
 def command(
     run_dir: str,
     overrides: tuple[str, ...],
@@ -21,6 +22,7 @@ def command(
     plugins: tuple[str, ...],
     no_local: bool,
     debug: bool,
+    quiet: bool,
 ) -> int:
     """Go on with the run in RUN_DIR, exactly where its last checkpoint was.
 
@@ -31,7 +33,12 @@ def command(
     from maze_core.api import RunContext
 
     context = RunContext.resume(
-        run_dir, overrides=overrides, plugins=plugins, local_plugins=not no_local, variables=variables
+        run_dir,
+        overrides=overrides,
+        plugins=plugins,
+        local_plugins=not no_local,
+        variables=variables,
+        silent=quiet,
     )
     with context:
         tell_problems(context.registry)
@@ -39,4 +46,4 @@ def command(
             click.echo(f"This run is finished: {context.finished}.")
             click.echo(f"To train it further, raise the limit that ended it: {context.ended_by}.")
             return 0
-        return train(context)
+        return train(context, quiet)

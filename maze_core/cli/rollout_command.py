@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from maze_core.cli.complete import complete_directory
-from maze_core.cli.options import config_options, tell_problems, variable_option
+from maze_core.cli.options import config_options, quiet_option, tell_problems, tell_results, variable_option
 from maze_core.errors import MazeError, masked
 
 
@@ -22,6 +22,7 @@ from maze_core.errors import MazeError, masked
     help="Use the env, the wrappers and the best policy of this run; the same as input_dir=RUN_DIR.",
 )
 @variable_option
+@quiet_option
 def command(
     overrides: tuple[str, ...],
     config_name: str,
@@ -31,6 +32,7 @@ def command(
     plugins: tuple[str, ...],
     no_local: bool,
     debug: bool,
+    quiet: bool,
 ) -> int:
     """Run a policy in episodes, and tell, record or show what it does.
 
@@ -49,7 +51,9 @@ def command(
     prepared = prepare(request)
     tell_problems(prepared.registry)
     try:
-        perform(prepared, record=False, save=True, out=Output())
+        result = perform(prepared, record=False, save=True, out=Output(terminal=not quiet))
+        if quiet:
+            tell_results(result.directory)
     except MazeError:
         if getattr(prepared.config.runner, "raw_errors", False):
             click.echo(masked(traceback.format_exc()), err=True, nl=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from maze_core.cli.options import as_block, config_options, registry_of, tell_problems
+from maze_core.cli.options import as_block, config_options, quiet_option, registry_of, tell_problems, tell_results
 from maze_core.errors import EnvFaultError, MazeError, StorageError, masked
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "--parallel", "-p", type=click.IntRange(1), metavar="N",
     help="With --multirun: how many runs at the same time; one for each core if not given.",
 )  # fmt: skip
+@quiet_option
 def command(
     overrides: tuple[str, ...],
     config_name: str,
@@ -36,6 +37,7 @@ def command(
     multirun: bool,
     zipped: bool,
     parallel: int | None,
+    quiet: bool,
 ) -> int:
     """Train a policy.
 
@@ -58,23 +60,31 @@ def command(
     }  # fmt: skip
     if multirun and len(expand_sweeps(overrides, zipped)) > 1:
         registry_of(plugins, no_local)
-        return _show_jobs(jobs.multirun(overrides, zipped=zipped, n_parallel=parallel, tell=click.echo, **sources))
-    context = RunContext(overrides=list(overrides), **sources)
+        tell = _tell_nothing if quiet else click.echo
+        return _show_jobs(jobs.multirun(overrides, zipped=zipped, n_parallel=parallel, tell=tell, **sources))
+    context = RunContext(overrides=list(overrides), silent=quiet, **sources)
     tell_problems(context.registry)
-    return train(context)
+    return train(context, quiet)
 
 
-def train(context: RunContext) -> int:
+def train(context: RunContext, quiet: bool = False) -> int:
     """Trains, and returns the exit code; says how a run that was stopped can go on."""
     with context:
         try:
-            return context.train().exit_code
+            summary = context.train()
+            if quiet:
+                tell_results(summary.directory)
+            return summary.exit_code
         except MazeError as error:
             if context.raw_errors:
                 click.echo(masked(traceback.format_exc()), err=True, nl=False)
             if isinstance(error, (EnvFaultError, StorageError)) and context.resume_command is not None:
                 click.echo(f"maze: the run can go on from its last checkpoint: {context.resume_command}", err=True)
             raise
+
+
+def _tell_nothing(text: str) -> None:
+    """In place of `click.echo`."""
 
 
 def _show_jobs(done: Multirun) -> int:

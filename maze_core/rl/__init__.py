@@ -22,6 +22,7 @@ from maze_core.rl.collector import Collector
 from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.dense_kernel import DenseKernel
 from maze_core.rl.episodes import EpisodeBatch, run_episodes
+from maze_core.rl.estimates import Estimates
 from maze_core.rl.heads import ActionHeads
 from maze_core.rl.kernel_choice import make_kernel
 from maze_core.rl.kernels import Derivatives, Kernel, Population, Samples
@@ -38,8 +39,8 @@ from maze_core.rl.vector_env import InProcessVectorEnv, reset_envs
 
 __all__ = [
     "ActionHeads", "Actor", "ActorCriticLoss", "Actors", "Adam", "Attention", "AutogradKernel", "Collector", "Critic",
-    "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Experience", "FLAT",
-    "FlatParameters", "FlattenedModel", "InProcessVectorEnv", "Kernel", "KernelPolicy", "Moments",
+    "Dense", "DenseKernel", "DenseModel", "DenseSpec", "Derivatives", "EpisodeBatch", "Estimates", "Experience",
+    "FLAT", "FlatParameters", "FlattenedModel", "InProcessVectorEnv", "Kernel", "KernelPolicy", "Moments",
     "ObservationEncoder", "ObservationNormalization", "PaddedModel", "Policy", "Population", "RMSProp", "RandomPolicy",
     "Rollout", "Samples", "SetScoring", "Streams", "StructuredEnv", "Turn", "VALUE", "check_horizon",
     "clipped_surrogate", "concat_leaves", "explained_variance", "filled_elements", "flat_size",

@@ -37,8 +37,7 @@ class StopRequest:
 
         def request(number: int, frame: FrameType | None) -> None:
             self.signal = number
-            line = b"\n" if os.isatty(2) else b""  # behind the ^C of a terminal
-            os.write(2, line + self._answer)
+            os.write(2, _new_line() + self._answer)
             for other, handler in before.items():
                 signal.signal(other, handler)
 
@@ -49,3 +48,10 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _new_line() -> bytes:
+    """Goes behind the ^C of a terminal, and takes away what stands below it."""
+    if not os.isatty(2):
+        return b""
+    return b"\n" if os.environ.get("TERM", "dumb") in ("dumb", "unknown") else b"\n\x1b[J"

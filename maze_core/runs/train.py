@@ -14,7 +14,7 @@ import torch
 
 from maze_core.build import BuiltRun
 from maze_core.errors import NonFiniteError, UserError
-from maze_core.protocols import EpochReport, RunSummary
+from maze_core.protocols import EpochReport, RunProgress, RunSummary
 from maze_core.rl.episodes import EpisodeBatch
 from maze_core.rl.kernels import Kernel
 from maze_core.rl.policy import load_weights, weights_of
@@ -22,10 +22,11 @@ from maze_core.rl.saved import saved_count, saved_counts, saved_number
 from maze_core.run_config import RunnerConfig
 from maze_core.runs.checkpointer import Checkpointer
 from maze_core.runs.evaluate import evaluate
+from maze_core.runs.progress import Teller, phases, used_share
 from maze_core.runs.run_directory import RunDirectory
 from maze_core.runs.stop_request import StopRequest
 from maze_core.runs.weights import BEST, FINAL
-from maze_core.stats import EpisodeTotals, StageStatistics, trainer_statistics
+from maze_core.stats import EpisodeTotals, StageStatistics, trainer_histograms, trainer_statistics
 
 Weights = dict[str, torch.Tensor]
 
@@ -54,6 +55,9 @@ class TrainingLoop:
         self._evaluated_epoch = self._waiting_since = -1
         self.train_s = self.evaluation_s = 0.0
         self._wall_s = self._started = 0.0
+        self._before = {"train_s": 0.0, "evaluation_s": 0.0, "wall_s": 0.0}  # this process
+        self._teller = Teller(built.callbacks.values())
+        self._last_epoch, self._exactly = config.n_epochs, False
         self._metrics: list[dict[str, float]] = []
         self._broken = False
         self._best: Weights | None = None
@@ -77,6 +81,7 @@ class TrainingLoop:
             MazeError: If an env fails or numbers stop being finite; the best policy so far is saved.
         """
         last_epoch = self.config.n_epochs if n_epochs is None else self.epoch + n_epochs
+        self._last_epoch, self._exactly = last_epoch, n_epochs is not None
         stop = StopRequest()
         self._started = time.perf_counter() - self._wall_s
         if self._last is not None:
@@ -110,6 +115,8 @@ class TrainingLoop:
     def _train_epoch(self, stop: StopRequest) -> None:
         """Updates until the epoch is complete, or a signal arrives."""
         while not self._epoch_is_complete() and stop.signal is None:
+            if self._teller.due():
+                self._teller.tell(self._progress("training"))
             started = time.perf_counter()
             with self.unbroken():
                 metrics = self.built.trainer.step()
@@ -126,7 +133,9 @@ class TrainingLoop:
         """Reports the epoch, after an evaluation if one is due."""
         _check_finite(self.built.kernel)
         trainer = self.built.trainer
-        stages = [self._totals["train"].reduce("train", trainer.episodes, trainer_statistics(self._metrics))]
+        distributions = trainer_histograms(getattr(trainer, "histograms", {}))
+        of_updates = trainer_statistics(self._metrics)
+        stages = [self._totals["train"].reduce("train", trainer.episodes, of_updates, distributions)]
         trainer.episodes, self._metrics = [], []
         self.epoch += 1
         new_best = None
@@ -137,6 +146,7 @@ class TrainingLoop:
         self._report(stages, new_best)
 
     def _evaluate(self, stage: str, n_episodes: int) -> StageStatistics:
+        self._teller.tell(self._progress("evaluation" if stage == "eval" else "final evaluation"))
         started = time.perf_counter()
         statistics = evaluate(self.built.runner, self.built.streams, stage, n_episodes, self._totals[stage])
         self.evaluation_s += time.perf_counter() - started
@@ -154,14 +164,30 @@ class TrainingLoop:
         return reward
 
     def _report(self, stages: list[StageStatistics], new_best: float | None) -> EpochReport:
-        trainer = self.built.trainer
+        trainer, clock = self.built.trainer, self._clock()
         self.newest |= {stage.stage: stage for stage in stages}
-        self._wall_s = time.perf_counter() - self._started
-        clock = {"train_s": self.train_s, "evaluation_s": self.evaluation_s, "wall_s": self._wall_s}
-        report = EpochReport(self.epoch - 1, trainer.updates, trainer.env_steps, clock, stages, new_best)
+        spent = phases(trainer, clock, self._before)
+        report = EpochReport(self.epoch - 1, trainer.updates, trainer.env_steps, clock, stages, new_best, spent)
+        self._teller.expect_news()
         for callback in self.built.callbacks.values():
             callback.on_epoch_end(report)
         return report
+
+    def _clock(self) -> dict[str, float]:
+        self._wall_s = time.perf_counter() - self._started
+        return {"train_s": self.train_s, "evaluation_s": self.evaluation_s, "wall_s": self._wall_s}
+
+    def _progress(self, doing: str) -> RunProgress:
+        trainer, last, clock = self.built.trainer, self._last_epoch, self._clock()
+        epochs = self.epoch + len(self._metrics) / trainer.epoch_length
+        patience = None if self._exactly or self._best is None else self.config.patience
+        return RunProgress(
+            doing, self.epoch - (doing != "training"), trainer.updates, trainer.env_steps,
+            used_share(epochs, last, trainer.env_steps, self.config.total_env_steps),
+            clock, phases(trainer, clock, self._before), last, self.best_reward, self.best_epoch,
+            None if patience is None else max(0, patience - (self._evaluated_epoch - self._waiting_since)),
+            None if self._exactly else self.built.reward_threshold,
+        )  # fmt: skip
 
     def _load(self, weights: Weights) -> None:
         load_weights(self.built.policy, self.built.kernel.critic, weights)
@@ -290,6 +316,7 @@ class TrainingLoop:
         self._metrics = _rows(state["metrics"], trainer.epoch_length)
         for name, read in COUNTERS.items():
             setattr(self, name, read(state["counters"], name))
+        self._before = {"train_s": self.train_s, "evaluation_s": self.evaluation_s, "wall_s": self._wall_s}
         if (self._best is None) != (self.best_reward is None) or (self._best is None) != (self.best_epoch is None):
             raise ValueError("it has the best weights, or their reward, but not both")
         for stage, totals in self._totals.items():

@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".template"
 """Ends the names of all templates, so that none is taken for code or configuration of this package."""
 
-KINDS = ("env", "wrapper", "model", "critic", "algorithm", "runner", "policy", "callback", "command")
+KINDS = ("env", "wrapper", "model", "critic", "algorithm", "runner", "policy", "callback", "sweeper", "command")
 """What `distribution_files` knows."""
 
 

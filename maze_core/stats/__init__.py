@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from maze_core.rl.actors import Actors, Turn
 from maze_core.rl.episodes import EpisodeBatch
-from maze_core.stats.events import Event, EventGroup, EventRecorder, reduce_events
+from maze_core.stats.events import HISTOGRAM, Event, EventGroup, EventRecorder, reduce_events
 
 __all__ = [
     "REWARD", "ActionCounter", "EpisodeTotals", "Event", "EventGroup", "EventRecorder", "Histogram",
-    "StageStatistics", "trainer_statistics",
+    "StageStatistics", "trainer_histograms", "trainer_statistics",
 ]  # fmt: skip
 
 REWARD = "BaseEnvEvents/reward/"
@@ -70,7 +70,11 @@ class EpisodeTotals:
         self.episodes = 0
 
     def reduce(
-        self, stage: str, batches: Sequence[EpisodeBatch], more: Mapping[str, float] | None = None
+        self,
+        stage: str,
+        batches: Sequence[EpisodeBatch],
+        more: Mapping[str, float] | None = None,
+        more_histograms: Mapping[str, Histogram] | None = None,
     ) -> StageStatistics:
         """Statistics of the episodes of one epoch; without episodes only the totals.
 
@@ -78,6 +82,7 @@ class EpisodeTotals:
             stage: ``train``, ``eval`` or ``final_eval``.
             batches: The epoch's episodes.
             more: Further statistics by path, shown first.
+            more_histograms: Further histograms by path, shown first.
         """
         joined = EpisodeBatch.joined(batches)
         self.env_steps += int(joined.lengths.sum())
@@ -96,7 +101,7 @@ class EpisodeTotals:
         return StageStatistics(
             stage,
             {**(more or {}), **events, **{REWARD + name: value for name, value in values.items()}},
-            {path: Histogram(collected) for path, collected in histograms.items()},
+            {**(more_histograms or {}), **{path: Histogram(collected) for path, collected in histograms.items()}},
         )
 
 
@@ -151,3 +156,10 @@ def trainer_statistics(metrics: Sequence[Mapping[str, float]]) -> dict[str, floa
         f"TrainerEvents/{name}/mean": float(np.mean([update[name] for update in metrics if name in update]))
         for name in names
     }
+
+
+def trainer_histograms(arrays: Mapping[str, Any]) -> dict[str, Histogram]:
+    """What a trainer tells as distributions, by path; numbers that are not finite are left out."""
+    found = {name: np.asarray(values, np.float64).ravel() for name, values in arrays.items()}
+    found = {name: values[np.isfinite(values)] for name, values in found.items()}
+    return {f"TrainerEvents/{name}/{HISTOGRAM}": Histogram(values) for name, values in found.items() if len(values)}

@@ -22,8 +22,9 @@ class Shop(gymnasium.Env):
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,14 @@ HISTOGRAM = "histogram"
 REDUCTIONS = {"sum": "total", "mean": "mean", "min": "min", "max": "max", "count": "count", HISTOGRAM: HISTOGRAM}
 """From step to episode: how one says it in a declaration, and in the name of the statistic."""
 
+Figure = Callable[[NDArray[np.float64]], Any]
+"""From all values of an event in an evaluation, [n], to a picture of them."""
+
+_FIGURES: dict[tuple[str, str], Figure | str] = {}
+"""How events are drawn, by group and event. What an env declares is known to each process that builds it, as the main
+process always does: nothing of it has to travel, and a run directory cannot name a function.
+"""
+
 
 class Event:
     """One thing that may happen in a step, with a value.
@@ -47,16 +56,22 @@ class Event:
             ``histogram``. The statistic of an epoch is the mean over its episodes, named
             ``mean_episode_total`` for a sum; a histogram keeps all values. A ``mean`` is over the
             times it was fired; an episode without any has 0.
+        figure: Draws all values [n] of an evaluation, if there is a histogram: returns an image [H, W, 3] of
+            uint8, or a figure of Matplotlib. A function, or ``module:function``, which is imported when it
+            is needed. Callbacks that show pictures call it once per evaluation, in the main process.
 
     Raises:
-        PluginError: If a reduction is unknown.
+        PluginError: If a reduction is unknown, or a figure has no values to draw.
     """
 
-    def __init__(self, *reductions: str) -> None:
+    def __init__(self, *reductions: str, figure: Figure | str | None = None) -> None:
         for reduction in reductions:
             if reduction not in REDUCTIONS:
                 raise PluginError(f"no reduction {reduction!r} of events. Known: {', '.join(REDUCTIONS)}.")
         self.reductions = reductions or ("sum",)
+        self.figure = figure
+        if figure is not None and HISTOGRAM not in reductions:
+            raise PluginError("a figure shows the values of an event, so that needs the reduction 'histogram' too.")
 
 
 class EventGroup:
@@ -79,12 +94,15 @@ class _Tally:
         self.sum, self.count = np.zeros(num_envs), np.zeros(num_envs, np.int64)
         self.min, self.max = np.full(num_envs, np.inf), np.full(num_envs, -np.inf)
         self.values = Trace(num_envs, ()) if HISTOGRAM in event.reductions else None
+        self._has_min, self._has_max = ("min" in event.reductions), ("max" in event.reductions)
 
     def add(self, rows: NDArray[np.intp], values: NDArray[Any]) -> None:
         self.sum[rows] += values
         self.count[rows] += 1
-        self.min[rows] = np.minimum(self.min[rows], values)
-        self.max[rows] = np.maximum(self.max[rows], values)
+        if self._has_min:
+            self.min[rows] = np.minimum(self.min[rows], values)
+        if self._has_max:
+            self.max[rows] = np.maximum(self.max[rows], values)
         if self.values is not None:
             self.values.add(rows, values)
 
@@ -156,6 +174,12 @@ class EventRecorder:
         if len(set(names)) < len(names):
             raise PluginError(f"two groups of events have the same name: {', '.join(names)}.")
         self._all = np.arange(self.num_envs)
+        for group in groups:
+            for name, event in group.events.items():
+                if event.figure is None:
+                    _FIGURES.pop((group.name, name), None)
+                else:
+                    _FIGURES[group.name, name] = event.figure
 
     def reset(self, rows: Any = None) -> None:
         """Forgets what happened in episodes that somebody else cut off; call it in the env's `reset`.
@@ -236,6 +260,21 @@ def statistic_path(group: str, event: str, by: str, reduction: str) -> str:
     """Path of an event's statistic, such as ``CuttingEvents/valid_cut/mean_episode_total``."""
     name = f"{event}:{by}" if by else event
     return f"{group}/{name}/{HISTOGRAM if reduction == HISTOGRAM else f'mean_episode_{REDUCTIONS[reduction]}'}"
+
+
+def figure_of(path: str) -> Figure | None:
+    """What draws the values of a histogram with this path, if its env declared that.
+
+    Raises:
+        Exception: Whatever importing its module raises.
+    """
+    group, event, statistic = path.split("/", 2)
+    figure = _FIGURES.get((group, event.partition(":")[0])) if statistic == HISTOGRAM else None
+    if isinstance(figure, str):
+        module, _, name = figure.partition(":")
+        loaded: Figure = getattr(importlib.import_module(module), name)
+        return loaded
+    return figure
 
 
 def reduce_events(episodes: Sequence[EpisodeEvents | None]) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from maze_core.testing.plugins import PluginConformance
     from maze_core.testing.policies import PolicyConformance
     from maze_core.testing.runners import RunnerConformance
+    from maze_core.testing.sweepers import SweeperConformance
     from maze_core.testing.trainers import TrainerConformance
     from maze_core.testing.wrappers import WrapperConformance
 
 __all__ = [
     "CallbackConformance", "CriticConformance", "EnvConformance", "ModelConformance", "PluginConformance",
-    "PolicyConformance", "RunnerConformance", "TrainerConformance", "WrapperConformance", "check_env",
+    "PolicyConformance", "RunnerConformance", "SweeperConformance", "TrainerConformance", "WrapperConformance",
+    "check_env",
 ]  # fmt: skip
 
 _LAZY = {
@@ -38,6 +40,7 @@ _LAZY = {
     "PluginConformance": "plugins",
     "PolicyConformance": "policies",
     "RunnerConformance": "runners",
+    "SweeperConformance": "sweepers",
     "TrainerConformance": "trainers",
     "WrapperConformance": "wrappers",
     "check_env": "env_checker",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from maze_core.api import RunContext
-from maze_core.protocols import Callback, EpochReport, RunInfo, RunSummary
+from maze_core.protocols import Callback, EpochReport, RunInfo, RunProgress, RunSummary
 from maze_core.testing import toys
 from maze_core.testing.conformance import Conformance
 
@@ -30,12 +30,17 @@ class Recorder(Callback):
 
     def __init__(self) -> None:
         self.runs: list[RunInfo] = []
+        self.progress: list[RunProgress] = []
         self.reports: list[EpochReport] = []
         self.summaries: list[RunSummary] = []
 
     def on_run_start(self, run: RunInfo) -> None:
         """A run begins."""
         self.runs.append(run)
+
+    def on_update(self, progress: RunProgress) -> None:
+        """The run goes on."""
+        self.progress.append(progress)
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """An epoch ended."""
@@ -123,6 +128,7 @@ class CallbackConformance(Conformance):
                 callback = self.start(directory)
                 self.tell("on_progress", callback.on_progress, "counting", 1, 2)
                 for number in range(len(recorded().reports) - (signal is not None)):
+                    self.tell("on_update", callback.on_update, recorded().progress[number])
                     self.epoch(callback, number)
                 summary = replace(recorded().summaries[0], directory=directory)
                 if signal is not None:

@@ -22,6 +22,7 @@ from maze_core.testing.models import ModelConformance
 from maze_core.testing.plugins import PluginConformance
 from maze_core.testing.policies import PolicyConformance
 from maze_core.testing.runners import RunnerConformance
+from maze_core.testing.sweepers import SweeperConformance
 from maze_core.testing.trainers import TrainerConformance
 from maze_core.testing.wrappers import WrapperConformance
 
@@ -36,6 +37,7 @@ CLASSES: dict[str, type[Checks]] = {
         RunnerConformance,
         PolicyConformance,
         CallbackConformance,
+        SweeperConformance,
     )
 }
 """The checks of each kind of thing."""

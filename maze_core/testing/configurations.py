@@ -17,7 +17,7 @@ from maze_core.config.arguments import Choice
 from maze_core.config.overrides import items_of_mapping
 from maze_core.errors import ConfigError, ConfigFieldError, MazeError
 from maze_core.registry import LIST_GROUPS, Registry
-from maze_core.run_config import RolloutConfig, TrainingConfig
+from maze_core.run_config import RolloutConfig, SweepConfig, TrainingConfig
 from maze_core.specs import PolicySpec, Spec
 from maze_core.testing import toys
 
@@ -89,7 +89,8 @@ def _composed(registry: Registry, choices_text: str, values_text: str, based: bo
     if of_rollout:
         base = composed(registry, {"model": toys.MODEL}) if based else None
         return configure(registry, ConfigRequest("conf_rollout", items, (), RolloutConfig), base)
-    return configure(registry, ConfigRequest("conf_train", items, (), TrainingConfig))
+    root = SweepConfig if "sweeper" in choices else TrainingConfig
+    return configure(registry, ConfigRequest(root.config_name, items, (), root))
 
 
 def lost_in_record(registry: Registry, configured: Configured, spec: Spec, overrides: Mapping[str, Any]) -> str | None:

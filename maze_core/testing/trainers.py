@@ -17,6 +17,7 @@ from maze_core.config.arguments import Choice
 from maze_core.rl.policy import weights_of
 from maze_core.runs.checkpointer import CHECKPOINTS
 from maze_core.runs.checkpoints import CheckpointStore
+from maze_core.stats import trainer_histograms
 from maze_core.testing import toys
 from maze_core.testing.configurations import composed
 from maze_core.testing.conformance import Conformance, other_randomness, slow
@@ -100,7 +101,15 @@ class TrainerConformance(Conformance):
                         f"in update {number} env_steps stayed {before}. Count env steps, all sub-steps as one.",
                     )
                     self.expect(trainer.updates == number, f"after {number} updates it says updates={trainer.updates}.")
+                self._expect_histograms(trainer)
                 self._expect_state(trainer)
+
+    def _expect_histograms(self, trainer: Any) -> None:
+        histograms = getattr(trainer, "histograms", {})
+        try:
+            trainer_histograms(histograms)
+        except (TypeError, ValueError, AttributeError):
+            self.fail(f"its histograms are {histograms!r}; they must be arrays of numbers by name.")
 
     def _expect_state(self, trainer: Any) -> None:
         problem = not_plain(trainer.state_dict())
@@ -198,8 +207,9 @@ class TrainerConformance(Conformance):
 
 
 def _state(run: RunContext) -> dict[str, Any]:
-    """All that a run has learned, and what its next update depends on."""
-    return {"weights": weights_of(run.policy, run.critic), "state": run.trainer.state_dict()}
+    """All that a run has learned, what its next update depends on, and what is told of the newest one."""
+    told = {name: np.array(values) for name, values in getattr(run.trainer, "histograms", {}).items()}
+    return {"weights": weights_of(run.policy, run.critic), "state": run.trainer.state_dict(), "histograms": told}
 
 
 def _finite(value: Any) -> bool:

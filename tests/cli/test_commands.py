@@ -35,6 +35,7 @@ def test_list_shows_name_plugin_and_summary() -> None:
         ("runners", ["local"]),
         ("policies", ["cutting_2d_greedy", "masked_random", "random", "trained"]),
         ("callbacks", ["console", "jsonl", "tensorboard"]),
+        ("sweepers", ["optuna"]),
     ],
 )
 def test_list_as_json(what: str, names: list[str]) -> None:
@@ -46,7 +47,7 @@ def test_list_as_json(what: str, names: list[str]) -> None:
 def test_list_without_a_kind_lists_everything() -> None:
     kinds = [row["kind"] for row in run_cli("list", "--json").json]
     assert list(dict.fromkeys(kinds)) == [
-        "env", "wrapper", "model", "critic", "algorithm", "runner", "policy", "callback"
+        "env", "wrapper", "model", "critic", "algorithm", "runner", "policy", "callback", "sweeper"
     ]  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def test_everything_listed_can_be_explained(row: dict[str, str]) -> None:
 
 def test_plugins_list_as_json() -> None:
     rows = run_cli("plugins", "list", "--json").json
-    assert [row["plugin"] for row in rows] == ["builtins", "a2c", "cutting_2d", "es", "gym_env", "perception", "ppo"]
+    assert [row["plugin"] for row in rows] == ["builtins", "a2c", "cutting_2d", "es", "gym_env", "optuna", "perception", "ppo"]
     assert rows[3] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
 
 
@@ -166,7 +167,7 @@ def test_plugins_show_as_json(workdir: Path) -> None:
 def test_plugins_check_passes_what_ships() -> None:
     result = run_cli("plugins", "check")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-1] == "7 of 7 plugins work."
+    assert result.stdout.splitlines()[-1] == "8 of 8 plugins work."
 
 
 def test_plugins_check_shows_a_line_for_each_thing() -> None:

@@ -82,7 +82,15 @@ def test_a_broken_plugin_can_be_named(install: Callable[..., None]) -> None:
 def test_root_configurations(workdir: Path) -> None:
     write(workdir / "mine" / "nightly.yaml", "# Every night.\ndefaults:\n  - conf_train\n  - _self_\n")
     assert help_of("train", "-cd", "mine", "-cn", "n") == {"nightly": "Every night."}
-    assert offered("train", "--config-name=conf") == ["--config-name=conf_rollout", "--config-name=conf_train"]
+    roots = ["conf_rollout", "conf_sweep", "conf_train"]
+    assert offered("train", "--config-name=conf") == [f"--config-name={root}" for root in roots]
+
+
+def test_a_sweep_has_the_keys_of_a_run_and_its_own() -> None:
+    assert offered("sweep", "sweeper.n_t") == ["sweeper.n_trials="]
+    assert offered("sweep", "algorithm.lr") == ["algorithm.lr="]
+    assert offered("sweep", "algorithm.optimizer=adam,") == ["algorithm.optimizer=adam,sgd"]
+    assert offered("train", "sweeper") == []
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_the_console_shows_configuration_statistics_and_what_to_do_next() -> Non
         "Run ended: 1 epoch done.",
         "    1|final_eval            BaseEnvEvents",
         "Results: run ",
-        "tensorboard --logdir run",
+        "maze board run",
         "Go on from these weights:  maze train runner.n_epochs=1",
         " input_dir=run\n",
     ):

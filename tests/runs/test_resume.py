@@ -30,8 +30,10 @@ from support.resume import (
     leftovers,
     result,
     rows,
+    steps_of,
     store,
     tensorboard,
+    tensorboard_reader,
 )
 
 from maze_core.api import RunContext
@@ -40,6 +42,7 @@ from maze_core.builtins.tensorboard_callback import TensorBoardCallback
 from maze_core.errors import NothingUsableError, UserError
 from maze_core.rl import Adam, Collector
 from maze_core.rl.actors import NEW_STEP
+from maze_core.rl.estimates import Estimates
 from maze_core.rl.replay import ReplayedVectorEnv
 from maze_core.runs import launch
 from maze_core.runs.files import GrowingFile
@@ -97,6 +100,9 @@ RECIPES = {
 }  # fmt: skip
 MIDDLE = 1
 """The checkpoint in the middle of the first epoch; the next one is at its end, before its evaluation."""
+
+END_OF_EPOCH = 2
+"""The checkpoint between the last update of the first epoch and what is told of it."""
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
@@ -157,6 +163,24 @@ def test_it_may_be_cut_off_after_any_checkpoint(name: str, references: Callable[
     assert (unfinished, finished) == ([0, 1, 2, 3, 4], 5)
     for after in unfinished:
         assert_goes_on_exactly(reference, RECIPES[name], after, workdir / str(after))
+
+
+@pytest.mark.parametrize("after", [MIDDLE, END_OF_EPOCH, 3])
+def test_tensorboard_has_every_step_once(after: int, references: Callable[[Recipe], Path], workdir: Path) -> None:
+    """Scalars, histograms and figures, also for a TensorBoard that had read what was then done again."""
+    copy = cut_off(references(RECIPES["cutting, ppo"]), workdir / "copy", after)
+    watching = tensorboard_reader(copy).Reload()
+    go_on(copy)
+    for reader in (tensorboard_reader(copy), watching):
+        found = steps_of(reader.Reload())
+        assert (
+            found["train_TrainerEvents/value/histogram"] == found["train_TrainerEvents/advantage/histogram"] == [1, 2]
+        )
+        assert found["eval_CuttingEvents/piece_share/histogram"] == [1, 2]
+        assert found["eval_CuttingEvents/piece_share/figure"] == [1, 2]
+        assert found["final_eval_CuttingEvents/piece_share/figure"] == [2]
+        assert {tag: steps for tag, steps in found.items() if len(set(steps)) < len(steps)} == {}
+        assert {tag: steps for tag, steps in found.items() if tag.startswith("eval_") and steps != [1, 2]} == {}
 
 
 @pytest.mark.long
@@ -296,6 +320,10 @@ def keep_later_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GrowingFile, "_keep", lambda self, copy, size: keep(self, copy, 2**30))
 
 
+def forget_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Estimates, "load_state_dict", lambda self, state: None)
+
+
 def begin_another_event_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TensorBoardCallback, "on_run_resume", lambda self, run, state: self.on_run_start(run))
 
@@ -314,6 +342,8 @@ def begin_another_event_file(monkeypatch: pytest.MonkeyPatch) -> None:
         (keep_later_rows, "CartPole, es", "metrics.jsonl rows"),
         (keep_later_rows, "CartPole, es", "tensorboard eval_BaseEnvEvents/reward/mean"),
         (begin_another_event_file, "CartPole, es", "tensorboard _hparams_/session_start_info"),
+        (forget_estimates, "CartPole, its own vector form, ppo", "tensorboard train_TrainerEvents/value/histogram"),
+        (forget_estimates, "CartPole, a2c", "tensorboard train_TrainerEvents/advantage/histogram"),
     ],
 )  # fmt: skip
 def test_what_would_be_forgotten_shows(
@@ -325,7 +355,7 @@ def test_what_would_be_forgotten_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reference = references(RECIPES[name])
-    after = 3 if fault is go_on_from_the_best else MIDDLE
+    after = {go_on_from_the_best: 3, forget_estimates: END_OF_EPOCH}.get(fault, MIDDLE)
     copy = cut_off(reference, workdir / "copy", after)
     fault(monkeypatch)
     go_on(copy)

@@ -176,16 +176,25 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 
 def tensorboard(directory: Path) -> dict[str, list[Any]]:
     """Steps and values of each scalar and histogram, and steps of all else, as TensorBoard's own reader sees them."""
-    kinds = ("scalars", "histograms", "images", "tensors")
-    reader = EventAccumulator(str(directory), size_guidance=dict.fromkeys(kinds, 0), purge_orphaned_data=False)
-    reader.Reload()
-    tags = reader.Tags()
-    found: dict[str, list[Any]] = {}
+    reader = tensorboard_reader(directory).Reload()
+    tags, found = reader.Tags(), dict[str, list[Any]](steps_of(reader))
     found |= {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in tags["scalars"]}
     for tag in tags["histograms"]:
         found[tag] = [(event.step, *vars(event.histogram_value).values()) for event in reader.Histograms(tag)]
-    found |= {tag: [event.step for event in reader.Tensors(tag)] for tag in tags["tensors"]}
-    return found | {tag: [event.step for event in reader.Images(tag)] for tag in tags["images"]}
+    return found
+
+
+def tensorboard_reader(directory: Path) -> EventAccumulator:
+    """TensorBoard's own reader, which leaves nothing out; it reads what is new with each `Reload`."""
+    kinds = ("scalars", "histograms", "images", "tensors")
+    return EventAccumulator(str(directory), size_guidance=dict.fromkeys(kinds, 0), purge_orphaned_data=False)
+
+
+def steps_of(reader: EventAccumulator) -> dict[str, list[int]]:
+    """The steps of everything that it has read, by tag."""
+    kinds = {"scalars": reader.Scalars, "histograms": reader.Histograms, "tensors": reader.Tensors,
+             "images": reader.Images}  # fmt: skip
+    return {tag: [event.step for event in events(tag)] for kind, events in kinds.items() for tag in reader.Tags()[kind]}
 
 
 def leftovers(directory: Path) -> list[str]:

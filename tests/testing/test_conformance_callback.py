@@ -41,6 +41,13 @@ class Raises(Good):
         summary.final.epoch + 1
 
 
+class CountsUpdates(Good):
+    """Is surprised that before the first evaluation there is no best one."""
+
+    def on_update(self, progress: Any) -> None:
+        progress.best_reward + 1
+
+
 class OddState(Good):
     """Has a state that is no JSON."""
 
@@ -105,6 +112,7 @@ def spec(build: Any) -> CallbackSpec:
     [
         (lambda config: 3, "test_is_told_of_a_run", "build returned a int; derive it from maze_core.Callback"),
         (Raises, "test_is_told_of_a_run", "on_run_end raised AttributeError"),
+        (CountsUpdates, "test_is_told_of_a_run", "on_update raised TypeError"),
         (FailsInRun, "test_takes_part_in_a_run", "callback subject cannot go on"),
         (OddState, "test_state_is_json", "it must be a dict of JSON values"),
         (Twice, "test_tells_nothing_twice", "epochs.txt still has what was told after the checkpoint"),

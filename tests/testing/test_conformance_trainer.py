@@ -30,6 +30,30 @@ class CountsNothing(SearchTrainer):
         return metrics
 
 
+class OddHistograms(SearchTrainer):
+    """Tells a word as a distribution."""
+
+    histograms = {"value": "high"}
+
+
+class ForgetsHistograms(SearchTrainer):
+    """Tells of its newest update, and has forgotten it when the run goes on."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.histograms: dict[str, Any] = {}
+
+    def step(self) -> dict[str, float]:
+        self.histograms = {"weight": np.full(3, self.updates - self.first_update)}
+        return super().step()
+
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+        self.first_update = self.updates
+
+    first_update = 0
+
+
 class OddState(SearchTrainer):
     """Has a state that cannot be saved."""
 
@@ -97,6 +121,12 @@ def spec(build: Any) -> TrainerSpec:
     [
         (NotFinite, "test_updates_give_finite_metrics_and_count", "update 1 gave loss that is no finite number"),
         (CountsNothing, "test_updates_give_finite_metrics_and_count", "env_steps stayed 0"),
+        (
+            OddHistograms,
+            "test_updates_give_finite_metrics_and_count",
+            "its histograms are {'value': 'high'}; they must",
+        ),
+        (ForgetsHistograms, "test_a_resumed_run_ends_like_an_uninterrupted_one", "another histograms.weight"),
         (OddState, "test_updates_give_finite_metrics_and_count", "at 'config'; it must have tensors, arrays and JSON"),
         (TakesAnything, "test_updates_give_finite_metrics_and_count", "load_state_dict({}) raised nothing"),
         (Careless, "test_the_same_run_gives_the_same_weights", "two runs with the same seed differ in"),

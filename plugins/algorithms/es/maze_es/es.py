@@ -10,6 +10,7 @@ Shapes: P members, D parameters.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -162,6 +163,7 @@ class ESTrainer:
         self.state = ESState.start(get_vector(self.policy).numpy())
         self.env_steps = 0
         self.episodes: list[EpisodeBatch] = []
+        self.seconds = {"episodes": 0.0, "update": 0.0}
 
     @property
     def updates(self) -> int:
@@ -170,13 +172,17 @@ class ESTrainer:
 
     def step(self) -> dict[str, float]:
         """One generation: evaluates a population and moves the policy to the new mean."""
+        start = time.perf_counter()
         members, results = self._evaluate_population()
+        evaluated = time.perf_counter()
         self.policy.learn_statistics(results)
         before = self.state.mean
         self.state, ascent = tell(self.state, self.config, members, results.returns)
         set_vector(self.policy, torch.from_numpy(self.state.mean))
         self.env_steps += int(results.lengths.sum())
         self.episodes.append(results)
+        self.seconds["episodes"] += evaluated - start
+        self.seconds["update"] += time.perf_counter() - evaluated
         return {
             "gradient_norm": float(np.linalg.norm(ascent)),
             "update_norm": float(np.linalg.norm(self.state.mean - before)),

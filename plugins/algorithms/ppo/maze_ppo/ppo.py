@@ -19,6 +19,7 @@ from maze_core.rl import (
     Adam,
     Collector,
     EpisodeBatch,
+    Estimates,
     Experience,
     check_horizon,
     clipped_surrogate,
@@ -48,7 +49,7 @@ class PPOTrainer:
         check_horizon((config.lr_schedule, config.clip_range_schedule, config.entropy_coef_schedule), self.horizon)
         self.optimizer = Adam(self.kernel.parameters)
         self.collector = Collector(job.make_vector_env(config.n_envs), self.kernel, job.streams)
-        self.seconds = {**self.collector.seconds, "update": 0.0}
+        self.seconds, self.histograms = {**self.collector.seconds, "update": 0.0}, Estimates()
 
     @property
     def env_steps(self) -> int:
@@ -62,10 +63,10 @@ class PPOTrainer:
         self.episodes.append(rollout.episodes)
         start = time.perf_counter()
         experience = rollout.experience(self.kernel, config.gamma, config.gae_lambda)
+        self.histograms.keep(experience)
         metrics = self._learn(experience)
         self.updates += 1
-        self.seconds["update"] += time.perf_counter() - start
-        self.seconds.update(self.collector.seconds)
+        self.seconds.update(self.collector.seconds, update=self.seconds["update"] + time.perf_counter() - start)
         return metrics
 
     def _learn(self, experience: Experience) -> dict[str, float]:
@@ -101,16 +102,15 @@ class PPOTrainer:
             yield from experience.minibatches(generator, self.config.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, the optimiser's state, and counters."""
+        """Weights, the optimiser's state, counters, and what the newest rollout was worth."""
         return {
-            **self.optimizer.state_dict(),
-            "updates": self.updates,
-            "horizon": self.horizon,
-            "collector": self.collector.state_dict(),
-        }
+            **self.optimizer.state_dict(), "updates": self.updates, "horizon": self.horizon,
+            "collector": self.collector.state_dict(), "histograms": self.histograms.state_dict(),
+        }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned; raises ValueError if it is that of another run."""
         self.optimizer.load_state_dict(state)
         self.updates, self.horizon = int(state["updates"]), saved_horizon(state, self.horizon)
         self.collector.load_state_dict(state["collector"])
+        self.histograms.load_state_dict(state["histograms"])

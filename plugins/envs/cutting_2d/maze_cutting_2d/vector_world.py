@@ -35,6 +35,7 @@ class VectorCuttingWorld:
         self.config, self.num_envs, self.n_slots = config, num_envs, config.max_pieces_in_inventory
         self.events = EventRecorder(CUTTING, INVENTORY, num_envs=num_envs)
         self.raw = np.array(config.raw_piece_size, np.float32)
+        self._raw_area = float(config.raw_piece_size[0] * config.raw_piece_size[1])
         self.inventory = np.zeros((num_envs, self.n_slots, 2), np.float32)
         self.count, self.n_steps = np.zeros(num_envs, np.intp), np.zeros(num_envs, np.int64)
         self.order = np.ones((num_envs, 2), np.float32)
@@ -93,6 +94,7 @@ class VectorCuttingWorld:
             self._store(rows[kept], left_over[kept])
             remainder[every, dimension] = cut
         self.events.fire(CUTTING, "valid_cut", rows=rows)
+        self.events.fire(CUTTING, "piece_share", sizes.prod(axis=1, dtype=np.float64) / self._raw_area, rows=rows)
         self._replenish(rows[(sizes == self.raw).all(axis=1)])
         self._n_cut[rows] += 1
         self.order[rows] = self._orders[rows, self._n_cut[rows]]

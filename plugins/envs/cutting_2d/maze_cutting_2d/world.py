@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from maze_core.stats import Event, EventGroup, EventRecorder
 from maze_cutting_2d.config import CuttingConfig, Demand
 
-CUTTING = EventGroup("CuttingEvents", valid_cut=Event(), invalid_cut=Event(), invalid_piece_selected=Event())
+CUTTING = EventGroup(
+    "CuttingEvents",
+    valid_cut=Event(),
+    invalid_cut=Event(),
+    invalid_piece_selected=Event(),
+    piece_share=Event("mean", "histogram", figure="maze_cutting_2d.figures:piece_shares"),
+)
+"""What is done; ``piece_share`` is the area of a piece that is cut into, as a share of a raw piece."""
+
 INVENTORY = EventGroup(
     "InventoryEvents", piece_discarded=Event(), piece_replenished=Event(), pieces_in_inventory=Event("mean", "max")
 )
@@ -119,6 +127,7 @@ class CuttingWorld:
             remainder[dimension] = order[dimension]
         self.last_cut = MadeCut(size, order, dimensions == (1, 0))
         self.events.fire(CUTTING, "valid_cut")
+        self.events.fire(CUTTING, "piece_share", size[0] * size[1] / (self.raw[0] * self.raw[1]))
         if size == self.raw:
             self._replenish()
         self._n_cut += 1

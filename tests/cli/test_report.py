@@ -1,0 +1,42 @@
+"""``maze report``: what it says, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.cli import run_cli
+from support.reports import learning, write_rows
+from support.trained import Runs
+
+pytestmark = pytest.mark.usefixtures("workdir")
+
+
+def test_it_says_where_the_page_is(runs: Runs, workdir: Path) -> None:
+    run = write_rows(runs.copy("flat", workdir / "run"), learning())
+    said = run_cli("report", "run", "--no-animation", "--csv", "rows.csv", "--png", "curves.png")
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert said.stdout == "Report:  run/report.html\nPicture: curves.png\nTable:   rows.csv\n"
+    assert all(file.is_file() for file in (run / "report.html", Path("curves.png"), Path("rows.csv")))
+
+
+def test_of_several_runs_it_lies_in_the_current_folder(runs: Runs) -> None:
+    said = run_cli("report", str(runs("flat")), str(runs("structured")), "--no-animation")
+    assert said.stdout == "Report:  report.html\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        ((), 2, "Missing argument"),
+        (("nowhere",), 6, "nowhere is no directory"),
+        (("nowhere", "--png", "a.doc"), 6, "nowhere is no directory"),
+    ],
+    ids=["nothing", "nowhere", "more than one mistake"],
+)  # fmt: skip
+def test_mistakes_end_in_a_sentence(args: tuple[str, ...], code: int, words: str) -> None:
+    said = run_cli("report", *args)
+    assert said.exit_code == code
+    assert words in said.stderr
+    assert "Traceback" not in said.stderr
+    assert said.stdout == ""
