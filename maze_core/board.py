@@ -83,7 +83,7 @@ class Board:
         self._ended.wait()
 
     def close(self) -> None:
-        """Listens no longer."""
+        """Listens no longer; the thread that reads the runs ends with the process."""
         if not self._ended.is_set():
             self._ended.set()
             self._server.shutdown()

@@ -155,6 +155,11 @@ class Output:
         return self.live and not self._rich.is_dumb_terminal
 
     @property
+    def can_keep(self) -> bool:
+        """True if lines can stay in place there: it is a terminal indeed, and not only a pipe that takes colours."""
+        return self.can_draw and self._rich.file.isatty()
+
+    @property
     def in_color(self) -> bool:
         """False if the person asked for no colours (``NO_COLOR``)."""
         return not self._rich.no_color
@@ -230,7 +235,7 @@ class Output:
         return progress
 
     def show(self, view: ProgressView) -> None:
-        """Shows where a run stands, in lines that stay in place; only where `can_draw`."""
+        """Shows where a run stands, in lines that stay in place; only where `can_keep`."""
         if self._block is None:
             glyphs, file = Glyphs.of(self._rich.encoding), self._rich.file
             self._block = LiveBlock(file, lambda columns: view.lines(columns, glyphs, self.in_color))

@@ -55,9 +55,9 @@ class LiveBlock:
         self._thread.start()
 
     def draw(self) -> None:
-        """Draws now, unless somebody's line is not finished."""
+        """Draws now, unless somebody's line is not finished, or the process is in the background of a shell."""
         with self._lock:
-            if self._open or self._stopped.is_set():
+            if self._open or self._stopped.is_set() or not in_foreground(self._file):
                 return
             columns, rows = terminal_size(self._file)
             lines = list(self._lines(columns))[: max(1, rows - ROWS_LEFT)]
@@ -133,3 +133,11 @@ def terminal_size(file: IO[str]) -> tuple[int, int]:
     except (OSError, ValueError):
         return 80, 24
     return columns or 80, rows or 24
+
+
+def in_foreground(file: IO[str]) -> bool:
+    """Whether a terminal is this process's to write on; True where nobody else could have it."""
+    try:
+        return os.tcgetpgrp(file.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return True

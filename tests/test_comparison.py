@@ -16,7 +16,7 @@ from maze_core import NothingUsableError, UserError
 from maze_core.api.comparison import compare
 from maze_core.api.comparison_results import ALL_ENVS, Comparison, GroupResult
 from maze_core.api.learning_curves import side_by_side
-from maze_core.api.verdicts import FEW
+from maze_core.api.verdicts import FEW, Scores, pairs_of
 from maze_core.runs.lock import RunLock
 from maze_core.stats.aggregates import interquartile_mean
 
@@ -133,6 +133,26 @@ def test_equal_scores_tell_nothing(tmp_path: Path) -> None:
     assert pair.sentence == "es and ppo: every run of both scored 500.0, which cannot tell them apart."
 
 
+@pytest.mark.parametrize(
+    ("n", "n_pairs"), [(FEW, 60), *(pytest.param(n, 400, marks=pytest.mark.long) for n in (FEW, 10))]
+)
+def test_few_verdicts_on_equal_groups_are_wrong(n: int, n_pairs: int) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [
+        pairs_of([("env", [Scores(label, [rng.normal(size=n)]) for label in ("a", "b")])], lower_is_better=False)[0]
+        for _ in range(n_pairs)
+    ]
+    assert {pair.verdict for pair in pairs} == {"better", "not told apart"}
+    assert sum(pair.verdict == "better" for pair in pairs) <= 0.1 * len(pairs)
+
+
+def test_most_verdicts_on_very_different_groups_are_right() -> None:
+    rng = np.random.default_rng(0)
+    groups = [[Scores("a", [rng.normal(3, 1, FEW)]), Scores("b", [rng.normal(0, 1, FEW)])] for _ in range(20)]
+    pairs = [pairs_of([("env", pair)], lower_is_better=False)[0] for pair in groups]
+    assert sum((pair.first, pair.verdict) == ("a", "better") for pair in pairs) >= 0.9 * len(pairs)
+
+
 def test_intervals_of_several_verdicts_are_wider(tmp_path: Path) -> None:
     make_group(tmp_path, "es", LOW)
     make_group(tmp_path, "ppo", HIGH)
@@ -161,6 +181,19 @@ def test_options_of_the_algorithm_follow_from_the_algorithm(tmp_path: Path) -> N
     make_group(tmp_path, "ppo", LOW, algorithm__lr=0.1, components__critic="shared")
     make_group(tmp_path, "es", HIGH)
     assert compare(tmp_path).by == ("algorithm",)
+
+
+def test_wrappers_can_make_the_groups(tmp_path: Path) -> None:
+    wrapped: dict[str, Any] = {"wrappers": {"time_limit": {"max_env_steps": 7}}}
+    components = {"env": "gym_env", "model": "flatten_concat", "algorithm": "ppo", "runner": "local"}
+    make_group(tmp_path / "plain", "ppo", LOW)
+    for seed, final in enumerate(HIGH):
+        named = {**components, "wrappers.time_limit": "time_limit"}
+        make_run(tmp_path / "wrapped" / str(seed), "ppo", seed, final, components=named, **wrapped)
+    comparison = compare(tmp_path)
+    assert comparison.by == ("wrappers",)
+    assert scores(comparison) == {"time_limit": HIGH, "none": LOW}
+    assert comparison.warnings == []
 
 
 def test_where_several_settings_differ_one_asks(tmp_path: Path) -> None:
@@ -382,6 +415,11 @@ def test_a_statistic_that_no_run_has_is_refused_with_those_there(tmp_path: Path)
 def test_other_values_are_refused(argument: str, value: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{argument}={value!r} is not allowed"):
         compare(tmp_path, **{argument: value})
+
+
+def test_the_best_of_one_final_evaluation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at='best' is not allowed with stage='final_eval'"):
+        compare(tmp_path, at="best")
 
 
 def test_a_damaged_run_is_left_out_and_named(tmp_path: Path) -> None:

@@ -145,6 +145,14 @@ def test_it_is_drawn_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     block.stop()
 
 
+def test_in_the_background_of_a_shell_it_is_not_drawn(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, file = make("one")
+    block.erase()
+    monkeypatch.setattr(live_block, "in_foreground", lambda file: False)
+    block.draw()
+    assert file.screen.lines == [""]
+
+
 def test_a_process_that_was_forked_off_prints_as_always(make: Make) -> None:
     """It has no thread that draws, and must not wait for its lock."""
     block, _ = make("one")

@@ -101,11 +101,17 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch: py
     assert "\nepoch 1 of 2, " in text
 
 
-def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("colours", ["", "1"])
+def test_a_pipe_gets_plain_lines(
+    colours: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that takes colours."""
+    monkeypatch.setenv("FORCE_COLOR", colours)
     with RunContext(seed=3, run_dir="run", overrides=SMALL, callbacks=["console"]) as context:
         context.train()
     text = capsys.readouterr().out
-    assert "\x1b" not in text
+    assert ("\x1b" in text) == bool(colours)
+    assert "\x1b[J" not in text
     assert "patience left" not in text
     assert "\nepoch 1 of 2, " in text
 

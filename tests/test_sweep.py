@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 from support.cli import run_cli
 from support.projects import SMALL, write
+from support.workers import eventually
 
 from maze_core import EndedTrial, Goal, Outcome, Parameter, SweeperConfig, Trial
 from maze_core.api.sweep import _Search, sweep
@@ -28,13 +27,6 @@ MAZE = (sys.executable, "-c", "from maze_core.cli.main import maze; maze.main()"
 
 def status(run: Path) -> str:
     return StoredRun(run).condition().status
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 # A whole sweep
@@ -278,6 +270,7 @@ def test_what_allows_nothing_is_refused(value: Any, words: str) -> None:
         (["algorithm.lr=0.1,0.2", "run_dir=taken"], "run_dir=taken exists already"),
         (["algorithm.lr=0.1,0.2", "sweeper=optunna"], "Did you mean 'optuna'?"),
         (["algorithm.lr=0.1,0.2", "sweeper.n_trials=0"], "sweeper.n_trials=0 is not allowed"),
+        (["algorithm.lr=0.1,0.2", "~callbacks.jsonl"], "leave jsonl among the callbacks"),
         (["+algorithm.lr=0.1,0.2"], "what varies is written without +"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maze_core.errors import MazeError, NothingUsableError, UserError, did_you_mean, one_line
+from maze_core.registry import GROUPS
 from maze_core.runs.lock import is_locked
 from maze_core.runs.metrics import MetricRow, Series, read_metrics, series
 from maze_core.runs.stored_run import StoredRun, entries_of, find_runs
@@ -19,7 +20,9 @@ IRRELEVANT = (
 )  # fmt: skip
 """What changes neither what a run learns nor when it ends, beside the seed."""
 
-MAX_SHOWN = 60
+MAX_SHOWN, MAX_VALUE = 60, 200
+"""Of a name and of a setting."""
+
 MAX_SCORE = 1e100
 """Sums and differences of larger numbers would not be finite."""
 
@@ -161,8 +164,10 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     wrappers = [str(name) for path, name in chosen.items() if path.startswith("wrappers.")]
     values = dict(_flat({key: value for key, value in config.items() if key != COMPONENTS}))
     parts = {str(path): str(name) for path, name in chosen.items() if path.startswith(("model.", "critic."))}
-    found = {**names, "wrappers": ", ".join(wrappers) or "none", **parts, **values}
-    return {key: value for key, value in found.items() if not within(key, IRRELEVANT)}
+    named = {**names, "wrappers": ", ".join(wrappers) or "none", **parts}
+    found = {**named, **values, **named}
+    unchosen = [group for group in GROUPS if found.get(group, "") is None]
+    return {key: value for key, value in found.items() if not within(key, [*IRRELEVANT, *unchosen])}
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -182,4 +187,4 @@ def within(key: str, keys: Sequence[str]) -> bool:
 def value_text(value: Any) -> str:
     """A setting, to be printed."""
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, (bool, type(None))) else None
-    return text or one_line(str(value), MAX_SHOWN) or "''"
+    return text or one_line(str(value), MAX_VALUE) or "''"

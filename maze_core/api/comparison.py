@@ -66,6 +66,8 @@ def _checked(stage: str, at: str, metric: str, lower_is_better: bool, threshold:
     for name, value, allowed in (("stage", stage, STAGES), ("at", at, AT)):
         if value not in allowed:
             raise UserError(f"{name}={value!r} is not allowed: it must be one of {', '.join(allowed)}.")
+    if at == "best" and stage == FINAL:
+        raise UserError(f"at='best' is not allowed with stage={FINAL!r}, of which there is one; use stage='eval'.")
     if threshold is not None and not math.isfinite(threshold):
         raise UserError(f"threshold={threshold} is not allowed: it must be a number.")
     return Measure(stage, metric, at, lower_is_better)
@@ -76,8 +78,10 @@ def _checked_scales(scales: Mapping[str, tuple[float, float]], names: Sequence[s
     for name, (low, high) in scales.items():
         if name not in names:
             raise UserError(f"no run is in an env {name!r} to be normalised. Known: {', '.join(names)}.")
-        if not (math.isfinite(low) and math.isfinite(high) and low != high):
-            raise UserError(f"normalize: {name}={low:g},{high:g} is not allowed: it must be two different numbers.")
+        if not -math.inf < low < high < math.inf:
+            raise UserError(
+                f"normalize: {name}={low:g},{high:g} is not allowed: it must be two numbers, smaller first."
+            )
     missing = [name for name in names if name not in scales]
     if scales and missing:
         raise UserError(f"normalize: {missing[0]} is missing; all envs are taken together, or none.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,11 +22,8 @@ from maze_core.runs.jobs import Ended, Job, run_jobs
 from maze_core.runs.lock import RunLock
 from maze_core.runs.metrics import final_return
 from maze_core.runs.run_directory import RunDirectory
-from maze_core.runs.stored_run import StoredRun, is_run_directory
+from maze_core.runs.stored_run import MULTIRUN, StoredRun, is_run_directory
 from maze_core.runs.threads import n_cores
-
-RECORD = "multirun.json"
-"""Which jobs a directory of several runs has."""
 
 LOGS = "logs"
 MAX_RECORD = 2**24
@@ -127,7 +125,7 @@ def multirun(
         held.callback(RunLock(directory.path).release)
         recorded = _recorded(directory.path)
         known = recorded + [job for job in combinations if job not in recorded]
-        directory.write_text(RECORD, json.dumps({"jobs": known}, indent=1) + "\n")
+        directory.write_text(MULTIRUN, json.dumps({"jobs": known}, indent=1) + "\n")
         left = [number for number, job in enumerate(known, 1) if job not in combinations]
         if left:
             tell(f"{len(left)} jobs of {directory.path} are not among those asked for, and are left as they are.")
@@ -156,11 +154,11 @@ def _combinations(texts: Sequence[str], zipped: bool) -> tuple[list[Overrides], 
         tuple(text for text in job if text not in {item.text for item in items})
         for job, items in zip(expanded, named, strict=True)
     ]
-    twice = {job for job in combinations if combinations.count(job) > 1} if len(combinations) < 1000 else set()
-    if twice:
-        raise UserError(f"{' '.join(min(twice))} is asked for more than once. Leave out what is repeated.")
+    (most, times), *_ = Counter(combinations).most_common(1)
+    if times > 1:
+        raise UserError(f"{' '.join(most)} is asked for more than once. Leave out what is repeated.")
     directory = directories.pop()
-    return list(dict.fromkeys(combinations)), None if directory is None else str(directory)
+    return combinations, None if directory is None else str(directory)
 
 
 def check_jobs(combinations: Sequence[Overrides], sources: Sources) -> list[str]:
@@ -205,8 +203,8 @@ def make_job(
         shared: Overrides that all jobs have.
     """
     directory = folder / str(number)
-    train = [*overrides, f"run_dir={as_text(str(directory))}"]
-    resume = [str(directory), *(word for name in variables for word in ("--env", name))]
+    train = [*overrides, f"run_dir={as_text(str(directory))}", "--quiet"]
+    resume = [str(directory), *(word for name in variables for word in ("--env", name)), "--quiet"]
     return Job(
         number, " ".join(text for text in overrides if text not in shared), directory, folder / LOGS / f"{number}.log",
         tuple(sources.words(train, "train")), tuple(sources.words(resume, "resume")),
@@ -216,7 +214,7 @@ def make_job(
 def _directory(requested: str | None) -> RunDirectory:
     """The directory of all jobs: a new one, or that of an earlier call."""
     path = None if requested is None else Path(requested).expanduser()
-    if path is not None and (path / RECORD).is_file():
+    if path is not None and (path / MULTIRUN).is_file():
         return RunDirectory(path)
     if path is not None and is_run_directory(path):
         raise UserError(f"run_dir={requested} is a single run. Name a new directory for several.")
@@ -224,14 +222,14 @@ def _directory(requested: str | None) -> RunDirectory:
 
 
 def _recorded(directory: Path) -> list[Overrides]:
-    if not os.path.lexists(directory / RECORD):
+    if not os.path.lexists(directory / MULTIRUN):
         return []
-    data = read_json(directory / RECORD, MAX_RECORD)
+    data = read_json(directory / MULTIRUN, MAX_RECORD)
     jobs = data.get("jobs") if isinstance(data, dict) else None
     if not isinstance(jobs, list) or not all(
         isinstance(job, list) and all(isinstance(text, str) for text in job) for job in jobs
     ):
-        raise NothingUsableError(f"{printable(str(directory / RECORD))} names no jobs.")
+        raise NothingUsableError(f"{printable(str(directory / MULTIRUN))} names no jobs.")
     return [tuple(job) for job in jobs]
 
 

@@ -6,13 +6,14 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from maze_core.api.asked import opened_run
 from maze_core.api.rollout_request import RolloutRequest, rollout_config
 from maze_core.build import build_rollout
-from maze_core.config import ConfigRequest, configure, configure_stored
+from maze_core.config import ConfigRequest, Configured, configure, configure_stored
 from maze_core.config.absent import absent_specs
 from maze_core.config.overrides import items_of_mapping
 from maze_core.errors import MazeError, UserError, checked_path, checked_texts
@@ -44,6 +45,11 @@ class _Known:
 
     registry: Registry
     variables: Sequence[str]
+
+    @cached_property
+    def defaults(self) -> Configured:
+        """What a run would be that nothing was asked of."""
+        return configure(self.registry, ConfigRequest())
 
 
 def report(
@@ -83,7 +89,7 @@ def report(
         form_of(checked_path("png", png))
     checked_path("csv", csv)
     named, allowed = checked_texts("plugins", plugins), checked_texts("variables", variables)
-    known = _Known(load_registry(named, local_plugins, stored[0].path), allowed)
+    known = _Known(load_registry(named, local_plugins, _foreign(stored, named)), allowed)
     names = names_of([run.path for run in stored])
     records = [_with_differences(read_record(run, name), known) for run, name in zip(stored, names, strict=True)]
     if animation:
@@ -103,6 +109,13 @@ def _directories(run_dirs: Any) -> list[str]:
     if not 1 <= len(found) <= MAX_RUNS:
         raise UserError(f"a report is about at least one run and at most {MAX_RUNS}; {len(found)} were named.")
     return found
+
+
+def _foreign(stored: Sequence[StoredRun], plugins: Sequence[str]) -> Path:
+    """The run directory, of several, that a plugin could be loaded from: nothing in it may run."""
+    places = [place.resolve() for place in (Path.cwd(), *map(Path, plugins))]
+    found = (run.path for run in stored if any(place.is_relative_to(run.path.resolve()) for place in places))
+    return next(found, stored[0].path)
 
 
 def _target(stored: Sequence[StoredRun], path: Any) -> Path:
@@ -145,7 +158,7 @@ def _differences(record: RunRecord, known: _Known) -> list[Difference]:
     registry = LiveObjects().known_to(known.registry, absent)
     name = str(record.stored.path / CONFIG)
     configured = configure_stored(registry, record.config, name, (), known.variables)
-    found = configured.differences(configure(registry, ConfigRequest()))
+    found = configured.differences(known.defaults)
     return [entry for entry in found if entry[0] != "run_dir"]
 
 

@@ -26,13 +26,10 @@ from maze_core.runs.jobs import Ended, Job, Standing, run_jobs
 from maze_core.runs.lock import RunLock
 from maze_core.runs.metrics import read_metrics, series
 from maze_core.runs.run_directory import RunDirectory
-from maze_core.runs.stored_run import METRICS, StoredRun
+from maze_core.runs.stored_run import METRICS, SWEEP, StoredRun
 from maze_core.runs.threads import n_cores
 from maze_core.specs import resolve_build
 from maze_core.sweeps import EndedTrial, Goal, Outcome, Parameter, Sweeper, Trial, read_space
-
-RECORD = "sweep.json"
-"""What a directory of a sweep searches, so that another search is not mixed with it."""
 
 MAX_RECORD = 2**24
 MAX_SEED = 2**31
@@ -103,6 +100,8 @@ def sweep(
     configured = _configured(registry, sources, texts, varied)
     config = configured.config
     assert isinstance(config, SweepConfig)
+    if "jsonl" not in config.callbacks:
+        raise UserError("a sweep reads what its runs write to metrics.jsonl: leave jsonl among the callbacks.")
     space = read_space(_with_whole_numbers(configured, config.sweeper.space))
     shared = [item.text for item in read_items(texts) if item.key.split(".")[0] not in OWN]
     variables = _checked(registry, sources, shared, space)
@@ -167,18 +166,18 @@ def _checked(registry: Registry, sources: Sources, shared: Sequence[str], space:
 
 def _directory(requested: str | None) -> RunDirectory:
     path = None if requested is None else Path(requested).expanduser()
-    if path is not None and os.path.lexists(path / RECORD):
+    if path is not None and os.path.lexists(path / SWEEP):
         return RunDirectory(path)
     return RunDirectory.create(requested, "sweep", "\nOnly the directory of an earlier sweep can be named again.")
 
 
 def _record(directory: RunDirectory, search: Mapping[str, Any], seed: int | None) -> int:
     """Writes what is searched, or checks that it is the same as before; returns the root seed."""
-    path = directory.path / RECORD
+    path = directory.path / SWEEP
     search = json.loads(json.dumps(search))
     if not os.path.lexists(path):
         seed = draw_root_seed() if seed is None else seed
-        directory.write_text(RECORD, json.dumps({"seed": seed, **search}, indent=1) + "\n")
+        directory.write_text(SWEEP, json.dumps({"seed": seed, **search}, indent=1) + "\n")
         return seed
     data = read_json(path, MAX_RECORD)
     if not isinstance(data, dict) or type(data.get("seed")) is not int or not 0 <= data["seed"] < MAX_SEED:
@@ -188,7 +187,7 @@ def _record(directory: RunDirectory, search: Mapping[str, Any], seed: int | None
     if changed:
         raise UserError(
             f"{directory.path} is a sweep with other {' and '.join(changed)}, and goes on with its own only "
-            f"(they are in {RECORD}). Name a new directory for another sweep."
+            f"(they are in {SWEEP}). Name a new directory for another sweep."
         )
     return int(data["seed"])
 

@@ -66,7 +66,7 @@ class ConsoleCallback(Callback):
     def on_update(self, progress: RunProgress) -> None:
         """Shows where the run stands, if a person looks at it."""
         self._view.update(progress)
-        if self._out.can_draw:
+        if self._out.can_keep:
             if self._filter is None:
                 self._filter = self._note_warning
                 MESSAGES.addFilter(self._filter)
@@ -86,7 +86,7 @@ class ConsoleCallback(Callback):
         self._out.line(console.statistics_table(report))
         if report.new_best is not None:
             self._out.line(console.best_line(report.new_best), style="bold green")
-        if not self._out.can_draw and report.stages[-1].stage != "final_eval":
+        if not self._out.can_keep and report.stages[-1].stage != "final_eval":
             self._out.line(console.progress_line(report, self._n_epochs))
 
     def on_run_end(self, summary: RunSummary) -> None:

@@ -32,7 +32,7 @@ MAX_REASONS, MAX_ROWS = 10, 50
 )  # fmt: skip
 @click.option(
     "--at", type=click.Choice(("last", "best")), default="last", show_default=True,
-    help="Which of several evaluations stands for a run.",
+    help="Which of several evaluations or epochs stands for a run; for eval and train.",
 )  # fmt: skip
 @click.option("--metric", default="BaseEnvEvents/reward/mean", show_default=True, help="What is compared.")
 @click.option("--lower-is-better", is_flag=True, help="Small numbers of that are good, as of costs.")

@@ -36,6 +36,7 @@ UP, BELOW_AXES = 2.0, 0.45
 """What is sure to be free along the y axis, and how far below the x axis its label ends, in inches."""
 
 INK, MUTED, GRID = "#1A1A1A", "#595959", "#E3E3E3"
+PALE = "#F0E442"
 BAND = 0.2
 DASHES = ("-", "--", ":", "-.")
 """Of curves that have to share a colour, because there are more of them than colours."""
@@ -210,9 +211,15 @@ def _draw_curve(axes: Axes, curve: Curve, style: dict[str, Any]) -> None:
 
 
 def _styles(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """Colour and dashes of each curve."""
-    n = len(COLORS)
-    return [{"color": COLORS[i % n], "linestyle": DASHES[i // n % len(DASHES)]} for i in range(len(curves))]
+    """Colour and dashes of each curve; a pale one has an outline."""
+    from matplotlib.patheffects import withStroke
+
+    styles: list[dict[str, Any]] = []
+    for i in range(len(curves)):
+        color = COLORS[i % len(COLORS)]
+        outline = {"path_effects": [withStroke(linewidth=2.3, foreground=INK)]} if color == PALE else {}
+        styles.append({"color": color, "linestyle": DASHES[i // len(COLORS) % len(DASHES)], **outline})
+    return styles
 
 
 def _handles(panel: Panel) -> list[Line2D]:

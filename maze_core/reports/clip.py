@@ -23,7 +23,7 @@ from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv
 from maze_core.runs.filming import DEFAULT_FPS
 
 MAX_FRAMES, MAX_FPS, MAX_PIXELS = 110, 20.0, 250_000
-MAX_BYTES = 2**20
+MAX_BYTES = 3 * 2**18
 MEDIA_TYPE = "image/webp"
 
 

@@ -30,7 +30,7 @@ GROUP = "runs"
 """All charts of a page are zoomed together."""
 
 MAX_CHARTS, FEWEST_CHARTS, MAX_CURVES, MAX_ROWS = 60, 6, 600, 200
-POINTS, FEWEST, ALL_POINTS = 1000, 60, 40_000
+POINTS, FEWEST, ALL_POINTS = 1000, 60, 30_000
 MAX_PANELS_OF_FIGURE = 6
 
 
@@ -88,7 +88,7 @@ def _learning(records: Sequence[RunRecord], learning: Sequence[Statistic], point
     note = _about(longest, min(points, POINTS))
     choice = blocks.axis_choice([axis.name for axis in over], GROUP)
     tables = _epochs(records[0]) if len(records) == 1 else ""
-    return joined(choice, blocks.paragraph(note), *shown, tables)
+    return joined(choice, blocks.hint(note), *shown, tables)
 
 
 def _about(longest: int, points: int) -> str:

@@ -103,6 +103,11 @@ def paragraph(*content: object) -> Html:
     return element("p", *content)
 
 
+def hint(text: str) -> Html:
+    """How the page is used; left out when it is printed."""
+    return element("p", text, class_="hint")
+
+
 def heading(text: str) -> Html:
     """A heading within a section."""
     return element("h3", text)

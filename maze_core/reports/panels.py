@@ -204,7 +204,8 @@ def _in_words(name: str) -> str:
 def panels(statistic: Statistic, runs: Sequence[Statistics], over: Sequence[Axis]) -> list[Panel]:
     """A chart over each of several things; without curves if no run has the statistic.
 
-    Of one run there is a curve for each stage. Of several there is one for each run, of the first stage that any has.
+    Of one run there is a curve for each stage. Of several there is one for each run, of the first stage that any has;
+    a run without the statistic has one without points, so that each run has the same colour everywhere.
 
     Args:
         statistic: What is shown.
@@ -215,7 +216,7 @@ def panels(statistic: Statistic, runs: Sequence[Statistics], over: Sequence[Axis
         (f"{run.name}" if len(runs) > 1 else STAGES[stage], run, stage)
         for stage in _stages(statistic, runs)
         for run in runs
-        if len(run.series(stage, statistic.path).values)
+        if len(runs) > 1 or len(run.series(stage, statistic.path).values)
     ]
     return [
         Panel(

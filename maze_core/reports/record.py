@@ -20,7 +20,7 @@ from maze_core.stats import REWARD
 
 T = TypeVar("T")
 
-MAX_SMALL, MAX_PICTURE, MAX_PICTURES = 2**18, 2**18, 2**19
+MAX_SMALL, MAX_PICTURE, MAX_PICTURES = 2**18, 2**18, 3 * 2**17
 """Bytes of a file that explains, of one picture, and of all pictures of a run together."""
 
 MAX_CONFIG = 2**20

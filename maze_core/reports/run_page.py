@@ -19,7 +19,7 @@ from maze_core.reports.record import RunRecord, mean_return
 from maze_core.runs.metrics import MetricRow
 from maze_core.stats import REWARD
 
-MAX_DIFFERENCES = 200
+MAX_DIFFERENCES, MAX_VALUE = 200, 300
 
 
 def page_of(records: Sequence[RunRecord], words: Sequence[str] = ()) -> bytes:
@@ -224,7 +224,8 @@ def _flat(data: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
 
 
 def _value(value: Any) -> Html:
-    return element("code", as_text(value))
+    text = as_text(value)
+    return element("code", text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]} ...")
 
 
 def _networks(record: RunRecord) -> Html:
@@ -295,6 +296,7 @@ def _commands(record: RunRecord, words: Sequence[str]) -> Html:
         ("Run its best policy in 100 episodes", [*rollout, "n_episodes=100"]),
         ("See an episode" if record.clip is None else "See the episode above", [*rollout, *seed, "render=gif"]),
         ("Train it again, and compare every number", ["reproduce", path, *words]),
+        ("See its curves in TensorBoard", ["board", path]),
         ("Write its policy for use elsewhere", ["export", path, *words]),
     ]
     if not any(str(name).startswith(LIVE) for name in record.components.values()):

@@ -7,9 +7,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,11 +20,12 @@ from maze_core.runs.files import reason_of
 from maze_core.runs.lock import LOCK
 from maze_core.runs.stop_request import StopRequest
 from maze_core.runs.stored_run import StoredRun, entries_of, is_run_directory
+from maze_core.workers.fork_server import POSSIBLE, ForkServer, Process
 from maze_core.workers.process import ending
 from maze_core.workers.start import start_python
 
 WORK = """
-import json
+import json, sys
 from maze_core.cli.main import maze
 maze.main(json.loads(sys.argv[1]), prog_name="maze")
 """
@@ -107,24 +108,21 @@ class JobProcess:
     Args:
         job: Which.
         goes_on: Whether it was begun before.
+        server: Starts its process faster; None where there is none.
 
     Raises:
         StorageError: If its log cannot be written.
     """
 
-    def __init__(self, job: Job, goes_on: bool) -> None:
+    def __init__(self, job: Job, goes_on: bool, server: ForkServer | None) -> None:
         self.job, self.started, self.stopped = job, time.monotonic(), False
         words = job.resume if goes_on else job.train
         try:
             job.log.parent.mkdir(exist_ok=True)
             with job.log.open("ab") as log:
-                self._process = self._start(words, log)
+                self._process = _process(words, log, server)
         except OSError as error:
             raise StorageError(f"job {job.number} cannot be started: {reason_of(error)}.") from None
-
-    @staticmethod
-    def _start(words: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return start_python(WORK, [json.dumps(list(words))], output=log, environment={"COLUMNS": "120"})
 
     def ended(self) -> int | None:
         """Its exit code, if it ended; negative for the number of a signal."""
@@ -141,6 +139,14 @@ class JobProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _process(words: Sequence[str], log: IO[bytes], server: ForkServer | None) -> Process:
+    """A process of the command line; what it prints is appended to a file."""
+    arguments, environment = [json.dumps(list(words))], {"COLUMNS": "120"}
+    if server is None:
+        return start_python(WORK, arguments, output=log, environment=environment)
+    return server.start(WORK, arguments, Path(log.name), environment)
 
 
 @dataclass(frozen=True)
@@ -187,14 +193,15 @@ def run_jobs(
     running: list[JobProcess] = []
     source, more = iter(jobs), True
     stop = StopRequest("ending as soon as all running jobs have saved their state")
-    with stop.listening():
+    with stop.listening(), ExitStack() as opened:
+        server = _server(opened)
         try:
             while True:
                 while more and stop.signal is None and len(running) < n_parallel:
                     job = next(source, None)
                     more = job is not None
                     if job is not None:
-                        running += _started(job, ended)
+                        running += _started(job, ended, server)
                 if not running:
                     return stop.signal
                 time.sleep(POLL_S)
@@ -210,11 +217,20 @@ def run_jobs(
                 process.kill()
 
 
-def _started(job: Job, ended: Callable[[Ended], None]) -> list[JobProcess]:
+def _server(opened: ExitStack) -> ForkServer | None:
+    """What starts processes here, until it is closed."""
+    if not POSSIBLE:
+        return None
+    server = ForkServer()
+    opened.callback(server.close)
+    return server
+
+
+def _started(job: Job, ended: Callable[[Ended], None], server: ForkServer | None) -> list[JobProcess]:
     """The process of a job, if it needs one."""
     try:
         standing = job.standing()
-        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun)]
+        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun, server)]
     except MazeError as error:
         ended(Ended(job, error.exit_code, problem=str(error)))
         return []

@@ -33,6 +33,9 @@ CONFIG, METRICS, SPACES = "config.yaml", "metrics.jsonl", "spaces.json"
 ROLLOUT = "rollout.yaml"
 """What a rollout has in place of `CONFIG`."""
 
+MULTIRUN, SWEEP = "multirun.json", "sweep.json"
+"""What directories of several runs have: which jobs there are, and what is searched."""
+
 MAX_SPACES = 2**24
 MAX_DEPTH, MAX_FOLDERS = 6, 100_000
 
@@ -51,10 +54,7 @@ class StoredRun:
         self.path = Path(path).expanduser()
         links = [entry.name for entry in entries_of(self.path) if entry.is_symlink()]
         if not is_run_directory(self.path):
-            what = (
-                "holds what a rollout brought, and no run" if (self.path / ROLLOUT).exists() else "is no run directory"
-            )
-            raise NothingUsableError(f"{self.shown} {what}: it has no {CONFIG}. See: maze runs")
+            raise NothingUsableError(f"{self.shown} {self._what_instead()}")
         if links:
             raise NothingUsableError(f"{self.shown} is not used: {printable(links[0])} in it is a link.")
         self.checkpoints = CheckpointStore(self.path / CHECKPOINTS)
@@ -63,6 +63,15 @@ class StoredRun:
     def shown(self) -> str:
         """Its path, to be printed."""
         return printable(str(self.path))
+
+    def _what_instead(self) -> str:
+        """What it is, if it is no run."""
+        if (self.path / ROLLOUT).exists():
+            return f"holds what a rollout brought, and no run: it has no {CONFIG}. See: maze runs"
+        for name, made in ((MULTIRUN, "maze train --multirun"), (SWEEP, "maze sweep")):
+            if (self.path / name).exists():
+                return f"holds several runs. Name one of them, or repeat the {made} that made it, with its run_dir=."
+        return f"is no run directory: it has no {CONFIG}. See: maze runs"
 
     def config(self) -> dict[str, Any]:
         """The configuration that the run began with, as plain data.

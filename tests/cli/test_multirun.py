@@ -7,8 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,10 @@ import torch
 import yaml
 from support.cli import run_cli
 from support.projects import SCRIPTED, SMALL
-from support.workers import no_worker_is_left  # noqa: F401  # a fixture
+from support.workers import eventually, no_worker_is_left  # noqa: F401  # a fixture
 
-from maze_core.api.jobs import RECORD, multirun
-from maze_core.runs.stored_run import StoredRun, find_runs
+from maze_core.api.jobs import multirun
+from maze_core.runs.stored_run import MULTIRUN, StoredRun, find_runs
 
 pytestmark = pytest.mark.workers
 
@@ -34,13 +32,6 @@ def states(folder: Path) -> dict[str, str]:
 
 def final_weights(run: Path) -> list[torch.Tensor]:
     return list(torch.load(run / "final_state_dict.pt", weights_only=True).values())
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def begin(*args: str) -> subprocess.Popen[str]:
@@ -157,7 +148,7 @@ def test_a_job_that_was_stopped_goes_on_where_it_was(workdir: Path) -> None:
     options = [*SMALL[:1], "runner.n_epochs=3", "seed=1,2"]
     assert multirun([*options, "run_dir=whole"]).exit_code == 0
     Path("runs").mkdir()
-    Path("runs", RECORD).write_text(json.dumps({"jobs": [[*options[:2], "seed=1"]]}))
+    Path("runs", MULTIRUN).write_text(json.dumps({"jobs": [[*options[:2], "seed=1"]]}))
     stop = ("algorithm.epoch_length=1", "runner.checkpoint.every_updates=1")
     with begin_single("runs/1", "seed=1", *options[:1], "runner.n_epochs=3", *stop) as process:
         eventually(lambda: Path("runs/1/checkpoints/000001").exists())
@@ -189,7 +180,7 @@ def test_a_damaged_job_is_told_and_left_as_it_is(workdir: Path, grid: Path) -> N
     Path("runs/1").mkdir(parents=True)
     Path("runs/1/config.yaml").write_text("no: config\n")
     Path("runs/1/metrics.jsonl").write_text("{}\n")
-    Path("runs", RECORD).write_text(json.dumps({"jobs": [[*SMALL, "seed=1"], [*SMALL, "seed=2"]]}))
+    Path("runs", MULTIRUN).write_text(json.dumps({"jobs": [[*SMALL, "seed=1"], [*SMALL, "seed=2"]]}))
     done = multirun([*SMALL, "seed=1,2", "run_dir=runs"])
     assert [result.status for result in done.results] == ["failed", "finished"]
     assert "runs/1 is damaged: it was trained, and has no checkpoint" in done.results[0].problem
@@ -235,9 +226,16 @@ def test_two_processes_do_not_run_the_same_jobs(workdir: Path) -> None:
     from maze_core.runs.lock import RunLock
 
     Path("runs").mkdir()
-    Path("runs", RECORD).write_text(json.dumps({"jobs": []}))
+    Path("runs", MULTIRUN).write_text(json.dumps({"jobs": []}))
     lock = RunLock(Path("runs"))
     result = run_cli("train", "-m", "seed=1,2", "run_dir=runs")
     lock.release()
     assert result.exit_code == 2
     assert "runs is in use by" in result.stderr
+
+
+def test_the_directory_of_all_is_no_run_and_says_what_it_is(grid: Path) -> None:
+    for command in ("resume", "reproduce", "export"):
+        result = run_cli(command, str(grid))
+        assert result.exit_code == 6
+        assert "holds several runs. Name one of them, or repeat the maze train --multirun that made it" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,13 +199,18 @@ def test_without_scripts_the_rest_is_there(browser: Browser, file: Path) -> None
 
 
 def test_several_runs_are_opened_by_their_links(browser: Browser, runs: Runs, tmp_path: Path) -> None:
-    some = [write_rows(runs.copy("flat", tmp_path / name), learning(n)) for name, n in (("one", 3), ("two", 6))]
+    rows = {"one": learning(3), "two": learning(6, TrainerEvents__lr__mean=0.1)}
+    some = [write_rows(runs.copy("flat", tmp_path / name), told) for name, told in rows.items()]
     file = report(some, tmp_path / "page.html", animation=False, local_plugins=False)
     with browser.page(file) as opened:
         opened.evaluate("document.querySelector('a[href=\"#run-2\"]').click()")
         opened.evaluate("new Promise(done => setTimeout(done, 50))")
         assert opened.evaluate("[...document.querySelectorAll('details.run')].map(d => d.open)") == [False, True]
-        assert opened.evaluate(f"{FIRST}.querySelectorAll('.legend button').length") == 2
+        legends = "[...document.querySelectorAll('figure.chart .legend')].map(l => l.innerText.trim().split(/\\s+/))"
+        assert opened.evaluate(legends) == [["one", "two"], ["one", "two"], ["two"]]
+        assert (
+            opened.evaluate("document.querySelectorAll('figure.chart path.line.k1').length") == 6
+        )  # lines and legends
         assert (opened.errors, opened.requests) == ([], [])
 
 
@@ -212,6 +218,14 @@ def test_where_no_browser_may_be_installed_that_is_said(monkeypatch: pytest.Monk
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(NoBrowserError, match="no Chromium is installed, and nobody here may install one"):
         find_browser()
+
+
+def test_a_browser_that_is_closed_leaves_no_process(browser: Browser, tmp_path: Path) -> None:
+    other = Browser(find_browser(), tmp_path)
+    assert other.send("Browser.getVersion")["product"]
+    other.close()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(other.pid, 0)
 
 
 def test_the_policy_of_a_page_stops_what_is_not_its_own(browser: Browser, tmp_path: Path) -> None:

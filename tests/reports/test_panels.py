@@ -56,6 +56,13 @@ def test_several_runs_have_a_curve_each() -> None:
     assert [(curve.label, len(curve.y)) for curve in panel.curves] == [("a", 2), ("b", 3)]
 
 
+def test_each_of_several_runs_has_its_colour_in_all_charts() -> None:
+    runs = [statistics(learning(2), "a"), statistics(learning(2, TrainerEvents__lr__mean=0.1), "b")]
+    (statistic,) = trainer_statistics(["TrainerEvents/lr/mean"])
+    (panel,) = panels(statistic, runs, axes(runs)[:1])
+    assert [(curve.label, len(curve.y)) for curve in panel.curves] == [("a", 0), ("b", 2)]
+
+
 def test_what_is_to_the_right_can_be_steps_epochs_or_time() -> None:
     run = statistics(learning(3))
     over = axes([run])

@@ -255,6 +255,16 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(run: Path) -> None:
     assert len([tag for tag, _ in read(run).elements if tag == "img"]) == 1
 
 
+def test_no_plugin_is_loaded_from_any_of_the_runs(run: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = runs.copy("flat", Path("other"))
+    for name in ("command.txt", "environment.json"):
+        (other / name).unlink()
+    (other / "maze_plugins.py").write_text("from pathlib import Path\nPath('executed').touch()\n")
+    monkeypatch.chdir(other)
+    read("../run", ".", path="../page.html", local_plugins=True)
+    assert not Path("executed").exists()
+
+
 # Several runs
 
 

@@ -76,7 +76,7 @@ def test_a_figure_may_be_named_and_is_imported_when_it_is_drawn() -> None:
     declare("maze_cutting_2d.figures:piece_shares")
     png = drawn(PATH, np.array([0.5, 1.0]))
     assert png is not None
-    assert read(png).shape == (360, 640, 3)
+    assert read(png).shape == (400, 640, 3)
 
 
 def test_a_figure_of_matplotlib_is_taken() -> None:

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +109,15 @@ def no_worker_is_left() -> Iterator[None]:
     left = _open_memory_and_sockets()
     assert left == before, (left, before)
     assert set(Path("/dev/shm").iterdir()) == shared
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until something is so.
+
+    Raises:
+        AssertionError: If it is not after so many seconds.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never was so"
+        time.sleep(0.02)

@@ -241,6 +241,7 @@
       const box = this.figure.querySelector(".legend");
       if (curves.length < 2) return;
       curves.forEach((curve, i) => {
+        if (!curve.y.length) return;
         const swatch = make("svg", { width: 22, height: 10, "aria-hidden": "true" },
           curve.y.length === 1 ? make("circle", { class: `dot k${i % COLORS}`, cx: 11, cy: 5, r: 4 })
             : make("path", { ...this.style(i), d: "M1,5H21" }));
@@ -264,7 +265,7 @@
       const row = (tag, cells) => make("tr", {}, ...cells.map((cell, i) => make(i ? tag : "th", { class: "number", scope: tag === "th" ? "col" : i ? null : "row" }, cell)));
       const old = details.querySelector(".scroll");
       if (old) old.remove();
-      const tables = this.data.curves.map((curve) => {
+      const tables = this.data.curves.filter((curve) => curve.y.length).map((curve) => {
         const names = [this.xLabel, "value", ...(curve.low ? ["low", "high"] : [])];
         const at = curve.x[this.shared.axis] || curve.x[0];
         const rows = at.map((x, n) => row("td", [x, curve.y[n], ...(curve.low ? [curve.low[n], curve.high[n]] : [])].map(exactly)));

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-SIZE = (640, 360)
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 62, 54
+SIZE = (640, 400)
+LEFT, RIGHT, TOP, BOTTOM = 86, 20, 104, 78
+TITLE, TOLD, TICKS = 28, 21, 20
+"""Sizes of letters: TensorBoard shows the picture half as large."""
+
 PAPER, INK, MUTED, GRID, PIECE, RAW = "#FFFFFF", "#1A1A1A", "#595959", "#E3E3E3", "#56B4E9", "#D55E00"
 N_BARS = 20
 
@@ -21,7 +24,7 @@ def piece_shares(values: NDArray[np.float64]) -> NDArray[np.uint8]:
         values: Area of each piece, as a share of a raw piece, [n].
 
     Returns:
-        An image [360, 640, 3].
+        An image [400, 640, 3].
     """
     image = Image.new("RGB", SIZE, PAPER)
     pen = ImageDraw.Draw(image)
@@ -29,9 +32,9 @@ def piece_shares(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     counts, _ = np.histogram(values[~is_raw], bins=N_BARS, range=(0.0, 1.0))
     shares = np.append(counts, is_raw.sum()) / max(len(values), 1)
     highest = max(0.05, float(shares.max()))
-    pen.text((LEFT, 14), "Pieces that were cut into", fill=INK, font=ImageFont.load_default(18))
+    pen.text((LEFT, 10), "Pieces that were cut into", fill=INK, font=ImageFont.load_default(TITLE))
     told = f"{is_raw.mean():.0%} of {len(values):,} cuts are into a raw piece" if len(values) else "no cuts"
-    pen.text((LEFT, 37), told, fill=RAW, font=ImageFont.load_default(14))
+    pen.text((LEFT, 46), told, fill=RAW, font=ImageFont.load_default(TOLD))
     _axes(pen, highest)
     width = (SIZE[0] - LEFT - RIGHT) / (N_BARS + 2)
     for number, share in enumerate(shares):
@@ -45,7 +48,7 @@ def piece_shares(values: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def _axes(pen: ImageDraw.ImageDraw, highest: float) -> None:
     """Lines at round shares of all cuts, and areas below."""
-    font, width = ImageFont.load_default(12), (SIZE[0] - LEFT - RIGHT) / (N_BARS + 2)
+    font, width = ImageFont.load_default(TICKS), (SIZE[0] - LEFT - RIGHT) / (N_BARS + 2)
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if highest / step <= 5)
     for share in np.arange(0.0, highest + 1e-9, step):
         y = _height(float(share), highest)
@@ -57,8 +60,8 @@ def _axes(pen: ImageDraw.ImageDraw, highest: float) -> None:
     pen.text((LEFT + width * N_BARS, below), "1", fill=MUTED, font=font, anchor="ma")
     pen.text((LEFT + width * (N_BARS + 1.5), below), "raw", fill=RAW, font=font, anchor="ma")
     middle = LEFT + width * N_BARS / 2
-    pen.text((middle, below + 20), "area, as a share of a raw piece", fill=MUTED, font=font, anchor="ma")
-    pen.text((LEFT - 8, TOP - 4), "of cuts", fill=MUTED, font=font, anchor="rb")
+    pen.text((middle, below + 32), "area, as a share of a raw piece", fill=MUTED, font=font, anchor="ma")
+    pen.text((LEFT - 8, TOP - 8), "of cuts", fill=MUTED, font=font, anchor="rb")
 
 
 def _height(share: float, highest: float) -> float:
