@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -284,7 +285,7 @@ def _best(progress: RunProgress) -> list[Part]:
     parts: list[Part] = [(f"{number(progress.best_reward)} in iteration {progress.best_epoch}", "good")]
     if progress.patience_left is not None:
         parts.append((f"{progress.patience_left} epochs of patience left", ""))
-    if progress.reward_threshold is not None:
+    if progress.reward_threshold is not None and math.isfinite(progress.reward_threshold):
         parts.append((f"solved at {progress.reward_threshold:g}", ""))
     return parts
 

@@ -592,3 +592,37 @@ def test_all_of_it_is_data(tmp_path: Path) -> None:
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert [row["group"] for row in data["groups"]] == ["ppo", "es"]
     assert {row["seed"]: row["score"] for row in data["runs"] if row["group"] == "ppo"} == dict(enumerate(HIGH))
+
+
+# As a page
+
+
+def test_the_page_has_verdicts_tables_curves_and_warnings(tmp_path: Path) -> None:
+    make_group(tmp_path / "runs", "ppo", HIGH)
+    make_group(tmp_path / "runs", "es", LOW)
+    make_run(tmp_path / "runs" / "other", "es", seed=77, final=None)
+    comparison = compare(tmp_path / "runs", by="algorithm")
+    page = comparison.save_page(tmp_path / "page.html").read_text()
+    assert comparison.pairs[0].sentence in page
+    assert '<th scope="row">ppo</th>' in page
+    assert page.count('<figure class="chart large"') == len(comparison.panels) == 2
+    assert "Left out: 1 run." in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_only_an_older_page_is_replaced(tmp_path: Path) -> None:
+    make_group(tmp_path / "runs", "es", LOW)
+    comparison = compare(tmp_path / "runs", by="algorithm")
+    comparison.save_page(tmp_path / "page.html")
+    comparison.save_page(tmp_path / "page.html")
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(UserError, match=r"mine\.html exists already"):
+        comparison.save_page(tmp_path / "mine.html")
+
+
+def test_names_of_a_stranger_are_texts_on_the_page(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script>"
+    make_group(tmp_path / "runs", "es", LOW, **{"env.name": evil})
+    page = compare(tmp_path / "runs", by="algorithm").save_page(tmp_path / "page.html").read_text()
+    assert "alert(1)" in page
+    assert evil not in page

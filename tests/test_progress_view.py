@@ -102,6 +102,11 @@ def test_before_the_first_evaluation_it_says_so() -> None:
     assert [line.split()[0] for line in lines] == ["epoch", "steps", "return", "time"]
 
 
+def test_a_run_that_is_never_solved_does_not_say_when() -> None:
+    endless = replace(PROGRESS, reward_threshold=math.inf, patience_left=None)
+    assert plain_lines(make_view(endless))[3] == "best     81.7 in iteration 10"
+
+
 def test_a_run_without_a_budget_has_no_bar() -> None:
     assert text(budget_row(replace(PROGRESS, share=None, n_epochs=None), 0.0, 100, FINE)) == "epoch    12"
 

@@ -14,10 +14,13 @@ import numpy as np
 from maze_core.api.compared_runs import EVAL, FINAL, ComparedRun, Measure
 from maze_core.api.learning_curves import MEAN_RETURN, Reached, Threshold, panels_of, reached
 from maze_core.api.verdicts import FEW, SEED, Estimate, Pair, Scores
-from maze_core.errors import UserError, one_line
+from maze_core.errors import UserError, checked_path, one_line
 from maze_core.reports.charts import form_of, write_chart
+from maze_core.reports.comparison_page import comparison_page
 from maze_core.reports.curves import Panel
+from maze_core.reports.page import free_for_page
 from maze_core.reports.tables import number_texts, write_csv
+from maze_core.runs.files import write_file
 from maze_core.stats.aggregates import CONFIDENCE, N_RESAMPLES, Floats
 
 ALL_ENVS = "all envs, normalised"
@@ -177,6 +180,18 @@ class Comparison:
         if not self.panels:
             raise UserError(f"there are no learning curves: no run has {self.measure.metric} over time.")
         return write_chart(path, self.panels, columns=min(len(self.panels), 2))
+
+    def save_page(self, path: str | Path) -> Path:
+        """Writes a page about it, one file that everybody can open; an older page there is replaced.
+
+        Raises:
+            UserError: If something else exists there.
+            StorageError: If it cannot be written.
+        """
+        target = free_for_page(Path(checked_path("path", path)).expanduser())
+        content = comparison_page(self)
+        write_file(target, lambda file: file.write(content))
+        return target
 
     def save_table(self, path: str | Path) -> Path:
         """Writes `group_rows` as CSV; a file that is there is replaced.

@@ -115,7 +115,7 @@ def panels_of(
     what = f"mean {where} return" if measure.metric == MEAN_RETURN else f"{one_line(measure.metric, 60)} ({where})"
     sure = any(len(runs) >= FEW for runs in drawn.values())
     title = f"{task}: IQM, {100 * CONFIDENCE:g} % interval" if sure else f"{task}: IQM"
-    label = "" if threshold is None else f"threshold {threshold.value:g}".replace("-", "−")
+    label = "" if threshold is None else "threshold"
     level = None if threshold is None else threshold.value
     axes = [("env steps of training", "env_steps"), ("time of training [s]", "train_s")]
     timed = all(np.isfinite(curve.train_s).all() for curve in curves)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,16 +21,15 @@ from maze_core.registry import GROUPS, Registry, load_registry
 from maze_core.reports.charts import form_of, write_chart
 from maze_core.reports.clip import MAX_BYTES, Clip, make_clip
 from maze_core.reports.curves_of_runs import figure_panels
-from maze_core.reports.page import MARK
+from maze_core.reports.page import free_for_page
 from maze_core.reports.record import FIXED, Difference, RunRecord, csv_rows, names_of, read_record
 from maze_core.reports.run_page import page_of
 from maze_core.reports.tables import write_csv
-from maze_core.runs.files import UnreadableError, open_file, write_file
-from maze_core.runs.stored_run import CONFIG, StoredRun
+from maze_core.runs.files import write_file
+from maze_core.runs.stored_run import CONFIG, REPORT, StoredRun
 from maze_core.runs.threads import limited_threads
 from maze_core.runs.watchdog import watching
 
-DEFAULT_NAME = "report.html"
 MAX_RUNS = 50
 PLAY_S = 1.5
 """How long all episodes of a page may take to play."""
@@ -123,18 +121,8 @@ def _target(stored: Sequence[StoredRun], path: Any) -> Path:
     if path is not None:
         target = Path(path).expanduser()
     else:
-        target = stored[0].path / DEFAULT_NAME if len(stored) == 1 else Path(DEFAULT_NAME)
-    if os.path.lexists(target) and not _is_page(target):
-        raise UserError(f"{target} exists already, and is no report that could be replaced. Name another: --to FILE.")
-    return target
-
-
-def _is_page(target: Path) -> bool:
-    try:
-        with open_file(target, 2**40) as file:
-            return MARK.encode() in file.read(200)
-    except UnreadableError:
-        return False
+        target = stored[0].path / REPORT if len(stored) == 1 else Path(REPORT)
+    return free_for_page(target)
 
 
 def _words(plugins: Sequence[str], local_plugins: bool, variables: Sequence[str]) -> list[str]:

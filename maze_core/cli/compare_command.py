@@ -42,6 +42,10 @@ MAX_REASONS, MAX_ROWS = 10, 50
     help="What counts as 0 and as 1 in an env. Given for each, the envs are also taken together.",
 )  # fmt: skip
 @click.option(
+    "--html", "page", metavar="FILE", shell_complete=complete_file,
+    help="Write all of it as a page, with curves to zoom into; an older page there is replaced.",
+)  # fmt: skip
+@click.option(
     "--png", "chart", metavar="FILE", shell_complete=complete_file,
     help="Draw learning curves into FILE, which is replaced; .svg and .pdf work too.",
 )  # fmt: skip
@@ -58,6 +62,7 @@ def command(
     lower_is_better: bool,
     threshold: float | None,
     scales: tuple[str, ...],
+    page: str | None,
     chart: str | None,
     table: str | None,
     runs: str | None,
@@ -81,6 +86,7 @@ def command(
     written = [
         save(path)
         for save, path in (
+            (comparison.save_page, page),
             (comparison.save_chart, chart),
             (comparison.save_table, table),
             (comparison.save_runs, runs),

@@ -169,7 +169,7 @@ def _label_lines(handle: Line2D) -> list[str]:
 def _shared_legend(panels: Sequence[Panel]) -> bool:
     """Whether one legend is right for all panels: where two have an n-th curve, it is called the same."""
     longest = max((_names(panel) for panel in panels), key=len, default=[])
-    thresholds = {panel.threshold_label for panel in panels if panel.threshold is not None}
+    thresholds = {(panel.threshold, panel.threshold_label) for panel in panels if panel.threshold is not None}
     return len(thresholds) <= 1 and all(_names(panel) == longest[: len(panel.curves)] for panel in panels)
 
 
@@ -229,7 +229,8 @@ def _handles(panel: Panel) -> list[Line2D]:
     pairs = zip(panel.curves, _styles(panel.curves), strict=True)
     handles = [Line2D([], [], label=_in_lines(curve.label, IN_LEGEND), **style) for curve, style in pairs]
     if panel.threshold is not None and panel.threshold_label:
-        label = _in_lines(panel.threshold_label, IN_LEGEND)
+        value = f"{panel.threshold:g}".replace("-", "−")
+        label = _in_lines(f"{panel.threshold_label} {value}", IN_LEGEND)
         handles.append(Line2D([], [], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.0, label=label))
     return handles
 

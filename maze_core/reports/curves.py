@@ -41,7 +41,7 @@ class Panel:
         y_label: What is upwards, with its unit.
         curves: Its lines; the n-th has the n-th of `COLORS`.
         threshold: A height that matters, such as that of a solved env; None for none.
-        threshold_label: What that is.
+        threshold_label: What that is; the height is shown behind it.
     """
 
     title: str

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
+from maze_core.errors import UserError
 from maze_core.reports.curves import Panel
 from maze_core.reports.markup import Html, data_block, element, joined
 from maze_core.reports.points import chart_data
+from maze_core.runs.files import UnreadableError, open_file
 
 MARK = "<!-- A page that maze wrote; it may be replaced by a newer one. -->"
 """Begins every page, so that nothing else is ever replaced by one."""
@@ -81,6 +85,25 @@ def page(title: str, sections: Sequence[Section], header: Html | str = "", foote
     )
     document = element("html", element("head", head), element("body", body), lang="en")
     return f"<!doctype html>\n{MARK}\n{document}\n".encode(errors="backslashreplace")
+
+
+def free_for_page(path: Path) -> Path:
+    """Where a page goes: nothing but an older page is replaced there.
+
+    Raises:
+        UserError: If something else is there.
+    """
+    if os.path.lexists(path) and not _is_page(path):
+        raise UserError(f"{path} exists already, and is no report that could be replaced. Name another file.")
+    return path
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        with open_file(path, 2**40) as file:
+            return MARK.encode() in file.read(200)
+    except UnreadableError:
+        return False
 
 
 @cache

@@ -36,6 +36,9 @@ ROLLOUT = "rollout.yaml"
 MULTIRUN, SWEEP = "multirun.json", "sweep.json"
 """What directories of several runs have: which jobs there are, and what is searched."""
 
+REPORT = "report.html"
+"""A page about a run, written into its directory at any time afterwards."""
+
 MAX_SPACES = 2**24
 MAX_DEPTH, MAX_FOLDERS = 6, 100_000
 
@@ -147,11 +150,8 @@ class StoredRun:
         newest = 0.0
         for folder in (self.path, self.checkpoints.directory):
             try:
-                newest = max(
-                    newest,
-                    folder.lstat().st_mtime,
-                    *(e.stat(follow_symlinks=False).st_mtime for e in os.scandir(folder)),
-                )
+                entries = [entry for entry in os.scandir(folder) if entry.name != REPORT]
+                newest = max([newest, *(entry.stat(follow_symlinks=False).st_mtime for entry in entries)])
             except OSError:
                 continue
         return max(time.time() - newest, 0.0)

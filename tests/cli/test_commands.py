@@ -135,7 +135,8 @@ def test_everything_listed_can_be_explained(row: dict[str, str]) -> None:
 
 def test_plugins_list_as_json() -> None:
     rows = run_cli("plugins", "list", "--json").json
-    assert [row["plugin"] for row in rows] == ["builtins", "a2c", "cutting_2d", "es", "gym_env", "optuna", "perception", "ppo"]
+    names = ["builtins", "a2c", "cutting_2d", "es", "gym_env", "optuna", "perception", "ppo"]
+    assert [row["plugin"] for row in rows] == names
     assert rows[3] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
 
 

@@ -312,7 +312,8 @@ def test_overrides_win_over_the_root_configuration(workdir: Path) -> None:
 
 
 def test_an_unknown_root_configuration_lists_the_known_ones() -> None:
-    assert "there is no conf_tran.yaml. Known: conf_rollout, conf_sweep, conf_train." in error_of(config_name="conf_tran")
+    known = "conf_rollout, conf_sweep, conf_train"
+    assert f"there is no conf_tran.yaml. Known: {known}." in error_of(config_name="conf_tran")
 
 
 # Experiments

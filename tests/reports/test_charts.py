@@ -114,7 +114,7 @@ def test_a_band_and_a_threshold_are_seen() -> None:
 def test_one_legend_is_enough_where_curves_are_called_the_same() -> None:
     figure = figure_of(panel(curve("ppo"), curve("es")), panel(curve("ppo"), curve("es")))
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["ppo", "es", "solved"]
+    assert [text.get_text() for text in legend.get_texts()] == ["ppo", "es", "solved 90"]
     assert all(axes.get_legend() is None for axes in figure.axes)
 
 

@@ -346,3 +346,10 @@ def test_only_so_many_folders_are_searched(tmp_path: Path, monkeypatch: pytest.M
             (tmp_path / str(first) / str(second)).mkdir(parents=True)
     assert list(find_runs(tmp_path)) == []
     assert len(looked) < 60
+
+
+def test_a_report_that_is_written_into_a_run_does_not_make_it_young(finished: Path) -> None:
+    for path in [finished, *finished.rglob("*")]:
+        os.utime(path, (1e9, 1e9))
+    (finished / "report.html").touch()
+    assert StoredRun(finished).condition().age_s > 1e8

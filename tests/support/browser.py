@@ -98,11 +98,6 @@ class Browser:
         self._out, self._in = from_us, to_us
         self._buffer, self._number, self._events = b"", 0, list[dict[str, Any]]()
 
-    @property
-    def pid(self) -> int:
-        """Its process, whose group has all that it starts."""
-        return self._process.pid
-
     def send(self, method: str, session: str | None = None, **params: Any) -> Any:
         """Sends a command and waits for its result."""
         self._number += 1
