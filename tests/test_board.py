@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -75,8 +74,7 @@ def test_it_shows_the_runs_with_their_curves(folder: Path) -> None:
         eventually(lambda: TAG in answer(board.url, "data/plugin/scalars/tags").get("two", {}))
         points = answer(board.url, f"data/plugin/scalars/scalars?run=two&tag={TAG}")
         assert [(step, value) for _, step, value in points] == [(1, 0.0), (2, 1.0), (3, 2.0)]
-    with pytest.raises(urllib.error.URLError):
-        answer(board.url, "data/runs")
+    assert board._server.socket.fileno() == -1  # its port may be that of another one by now
 
 
 def test_it_listens_to_this_machine_only(folder: Path) -> None:

@@ -21,6 +21,7 @@ OTHERS = {
     "cutting_2d": ES,
     "es": A2C,
     "gym_env": CUTTING,
+    "optuna": ES,
     "perception": ["--plugin", "models.py", "env=gym_env", "algorithm=es", "model=ours", ES[-1]],
     "ppo": ES,
 }
@@ -36,6 +37,7 @@ NEEDING = {
     ],
     "es": [["train"], ["config"], ["train", "experiment=es_pendulum"], ["info", "algorithm", "es"]],
     "gym_env": [["train"], ["rollout"], ["info", "env", "gym_env"]],
+    "optuna": [["sweep", "algorithm.lr=0.1,0.2"], ["info", "sweeper", "optuna"]],
     "perception": [["train"], ["train", "critic.model=vector_obs", "algorithm=ppo"], ["info", "model", "vector_obs"]],
     "ppo": [["train", "algorithm=ppo"], ["train", "experiment=ppo_pendulum"]],
 }

@@ -89,6 +89,10 @@ def quiet_option(function: Function) -> Function:
     )
 
 
+def tell_nothing(text: str) -> None:
+    """In place of `click.echo`, for a quiet command."""
+
+
 def tell_results(directory: Path | None) -> None:
     """The only line of a quiet command: where its results are."""
     if directory is not None:

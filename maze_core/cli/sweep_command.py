@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maze_core.cli.complete import complete_directory, complete_overrides
-from maze_core.cli.options import as_block, plugin_options, registry_of
+from maze_core.cli.options import as_block, plugin_options, quiet_option, registry_of, tell_nothing
 
 if TYPE_CHECKING:
     from maze_core.api.sweep import Sweep
@@ -27,9 +27,15 @@ N_SHOWN = 5
     shell_complete=complete_directory,
     help="Directory with configuration files of your own.",
 )
+@quiet_option
 @plugin_options
 def command(
-    overrides: tuple[str, ...], config_dir: Path | None, plugins: tuple[str, ...], no_local: bool, debug: bool
+    overrides: tuple[str, ...],
+    config_dir: Path | None,
+    plugins: tuple[str, ...],
+    no_local: bool,
+    debug: bool,
+    quiet: bool,
 ) -> int:
     """Look for good values of options: a sweeper proposes them, and runs show what they are worth.
 
@@ -40,7 +46,8 @@ def command(
     from maze_core.api.sweep import sweep
 
     registry_of(plugins, no_local)
-    done = sweep(overrides, config_dir=config_dir, plugins=plugins, local_plugins=not no_local, tell=click.echo)
+    tell = tell_nothing if quiet else click.echo
+    done = sweep(overrides, config_dir=config_dir, plugins=plugins, local_plugins=not no_local, tell=tell)
     _show(done)
     return done.exit_code
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from maze_core.cli.options import as_block, config_options, quiet_option, registry_of, tell_problems, tell_results
+from maze_core.cli.options import (
+    as_block,
+    config_options,
+    quiet_option,
+    registry_of,
+    tell_nothing,
+    tell_problems,
+    tell_results,
+)
 from maze_core.errors import EnvFaultError, MazeError, StorageError, masked
 
 if TYPE_CHECKING:
@@ -60,7 +68,7 @@ def command(
     }  # fmt: skip
     if multirun and len(expand_sweeps(overrides, zipped)) > 1:
         registry_of(plugins, no_local)
-        tell = _tell_nothing if quiet else click.echo
+        tell = tell_nothing if quiet else click.echo
         return _show_jobs(jobs.multirun(overrides, zipped=zipped, n_parallel=parallel, tell=tell, **sources))
     context = RunContext(overrides=list(overrides), silent=quiet, **sources)
     tell_problems(context.registry)
@@ -81,10 +89,6 @@ def train(context: RunContext, quiet: bool = False) -> int:
             if isinstance(error, (EnvFaultError, StorageError)) and context.resume_command is not None:
                 click.echo(f"maze: the run can go on from its last checkpoint: {context.resume_command}", err=True)
             raise
-
-
-def _tell_nothing(text: str) -> None:
-    """In place of `click.echo`."""
 
 
 def _show_jobs(done: Multirun) -> int:
