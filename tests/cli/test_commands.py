@@ -163,7 +163,7 @@ def test_plugins_show_as_json(workdir: Path) -> None:
     assert plugin["offers"] == [{"kind": "env", "name": "here", "summary": "An env."}]
 
 
-@pytest.mark.learning
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_plugins_check_passes_what_ships() -> None:
     result = run_cli("plugins", "check")

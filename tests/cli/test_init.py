@@ -49,6 +49,7 @@ def test_it_trains_from_another_folder(option: str, project: Path, tmp_path, mon
     assert run_cli("train", "experiment=shop", *small, *found).exit_code == 0
 
 
+@pytest.mark.long
 @pytest.mark.learning
 def test_the_experiment_learns_to_buy_cheap_and_to_sell_dear(project: Path) -> None:
     assert run_cli("train", "experiment=shop", "seed=1", "run_dir=run").exit_code == 0

@@ -146,7 +146,6 @@ def test_an_interrupt_lets_all_running_jobs_save_their_state(workdir: Path) -> N
 
 def test_a_job_that_was_stopped_goes_on_where_it_was(workdir: Path) -> None:
     options = [*SMALL[:1], "runner.n_epochs=3", "seed=1,2"]
-    assert multirun([*options, "run_dir=whole"]).exit_code == 0
     Path("runs").mkdir()
     Path("runs", MULTIRUN).write_text(json.dumps({"jobs": [[*options[:2], "seed=1"]]}))
     stop = ("algorithm.epoch_length=1", "runner.checkpoint.every_updates=1")

@@ -214,9 +214,12 @@ POLICIES = {
     "padded": lambda: choosing(PaddedChooser()),
     "cutting": cutting,
 }  # fmt: skip
+LARGE = ("everything normalised", "padded")
 
 
-@pytest.mark.parametrize("name", list(POLICIES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in LARGE else []) for name in POLICIES]
+)
 def test_a_written_model_decides_what_its_policy_decides(name, tmp_path):
     policy = POLICIES[name]()
     files = write_onnx(policy, tmp_path)

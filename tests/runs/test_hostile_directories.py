@@ -140,6 +140,7 @@ def test_code_of_ones_own_shows(attack: Attack) -> None:
         attack.maze("resume", "run")
 
 
+@pytest.mark.long
 def test_an_endless_command_and_one_that_fills_the_memory_show(attack: Attack) -> None:
     module = attack.home / "greedy" / "maze_plugins.py"
     module.parent.mkdir()
