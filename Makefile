@@ -30,16 +30,16 @@ train: install  ## Train the default: evolution strategies on CartPole-v1.
 	$(BIN)/maze train
 
 test: install  ## Run the fast tests and the short forms of the marked ones.
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
 
 test-all: install  ## Run every test, the long forms too.
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 kill-sweep: install  ## Kill runs 50 times for each algorithm, and at every file operation: each ends alike.
-	$(BIN)/python -m pytest -n 2 -m kill
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m kill
 
 check: lint types install  ## Format, lint, types, and the fast tests: green before every commit.
-	$(BIN)/python -m pytest -n 2 -m "not long and not learning and not kill and not workers"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long and not learning and not kill and not workers"
 
 lint: install  ## Check format and style.
 	$(BIN)/ruff format --check $(SOURCES)

@@ -6,9 +6,11 @@ import errno
 import ipaddress
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from tensorboard import program
 from tensorboard.plugins.core.core_plugin import CorePluginLoader
@@ -46,7 +48,8 @@ class Board:
     Args:
         directory: Where runs are, at any depth; also those that begin later.
         port: Where it listens; None takes the first free one from 6006 on.
-        host: On which address; on any but that of this machine itself, others can read the runs.
+        host: On which address; on any but that of this machine itself, others can read the runs. On that of this
+            machine, browsers that call it by another name get nothing, so that no web page can read the runs.
 
     Attributes:
         url: Its address.
@@ -65,6 +68,7 @@ class Board:
                 "start one with: maze train"
             )
         _check_address(host, port)
+        self._host = host
         self.n_runs = sum(1 for _ in find_runs(folder))
         self._ended = threading.Event()
         tensorboard = program.TensorBoard(PLUGINS, server_class=self._listening)
@@ -75,7 +79,8 @@ class Board:
             raise UserError(f"TensorBoard cannot start: {error.msg}.") from None
 
     def _listening(self, app: Any, flags: Any) -> Any:
-        self._server = program.create_port_scanning_werkzeug_server(app, flags)
+        guarded = OnlyByName(app, self._host) if is_local(self._host) else app
+        self._server = program.create_port_scanning_werkzeug_server(guarded, flags)
         return self._server
 
     def wait(self) -> None:
@@ -100,8 +105,39 @@ class Board:
         self.close()
 
 
+class OnlyByName:
+    """Refuses requests that call this machine by a name which is not its own.
+
+    A web page could give its own name the address of this machine, and then read what is served here.
+
+    Args:
+        app: Answers all other requests.
+        host: Where it listens: one more name that is allowed.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], host: str) -> None:
+        self._app, self._names = app, {"127.0.0.1", "localhost", "::1", host.lower()}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answers a request."""
+        if _name_of(environ.get("HTTP_HOST", "")) in self._names:
+            return self._app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"This TensorBoard is only for this machine: open the address that maze board printed.\n"]
+
+
+def _name_of(address: str) -> str | None:
+    """The name in ``name:port``; None if it is neither."""
+    try:
+        return urlsplit(f"//{address}").hostname
+    except ValueError:
+        return None
+
+
 def _check_address(host: str, port: int | None) -> None:
     """Tries to listen there, because the server ends the process where it cannot."""
+    if not host:
+        raise UserError(f"the host is empty: name an address of this machine, such as {LOCAL}, or leave --host out.")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:

@@ -107,7 +107,8 @@ def summary_lines(summary: RunSummary, next_command: str, resume_command: str = 
         lines.append(f"Go on where it ended:  {resume_command}")
     lines += [
         f"Results: {directory}  (best weights state_dict.pt, last ones final_state_dict.pt)",
-        f"Look at it:  maze report {directory}  (one page; or maze board {directory})",
+        f"A page about it:  maze report {directory}",
+        f"Curves:  maze board {directory}",
         f"Go on from these weights:  {next_command}",
     ]
     return lines

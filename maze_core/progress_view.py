@@ -11,8 +11,7 @@ from typing import Any
 
 from maze_core.errors import printable
 from maze_core.protocols import EpochReport, RunProgress
-
-MEAN_RETURN = "BaseEnvEvents/reward/mean"
+from maze_core.run_config import MEAN_RETURN
 
 LABEL = 9
 """Columns of the labels on the left."""
@@ -222,13 +221,21 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
     return "".join(glyphs.sparks[round((mean - low) / (high - low) * top) if high > low else 0] for mean in means)
 
 
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, in words."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def duration(seconds: float, exact: bool = False) -> str:
+    """Seconds, minutes or hours, in words.
+
+    Args:
+        seconds: Any number; a file may say that it is negative or infinite.
+        exact: Whether to three or more digits, as of a time that was measured, and not that is guessed.
+    """
+    if not 0 <= seconds < 1e10:
+        return f"{seconds:.3g} s"
+    if round(seconds, exact) < 60:
+        return f"{seconds:.1f} s" if exact else f"{seconds:.0f} s"
+    whole, minutes = round(seconds), round(seconds / 60)
+    if exact:
+        return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min" if minutes < 60 else f"{seconds / 3600:.1f} h"
 
 
 def clock(seconds: float) -> str:

@@ -10,6 +10,9 @@ from maze_core.enums import BoxDistribution, KernelChoice, OnCheckpointError, On
 from maze_core.errors import require
 from maze_core.sweeps import Goal
 
+MEAN_RETURN = "BaseEnvEvents/reward/mean"
+"""Path of the statistic that most is judged by."""
+
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
@@ -208,7 +211,7 @@ class SweeperConfig:
     n_parallel: int | None = None
     """How many run at the same time, each in a process of its own; null is one for each core."""
 
-    metric: str = "BaseEnvEvents/reward/mean"
+    metric: str = MEAN_RETURN
     """The statistic of evaluations that is to be large or small; that of the final evaluation counts."""
 
     goal: Goal = Goal.maximize

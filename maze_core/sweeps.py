@@ -133,6 +133,8 @@ def _parameter(key: str, value: Any) -> Parameter:
     if isinstance(value, (list, tuple)):
         if len(value) < 2:
             raise ConfigError(f"{key}={value} is not allowed: a list needs two values at least.")
+        if any(value.count(choice) > 1 for choice in value):
+            raise ConfigError(f"{key}={value} is not allowed: a value is there more than once.")
         return Parameter(choices=list(value))
     if not isinstance(value, Mapping) or not {"low", "high"} <= set(value):
         raise ConfigError(
@@ -149,6 +151,6 @@ def _parameter(key: str, value: Any) -> Parameter:
         raise ConfigError(f"{key}={dict(value)} is not allowed: low and high must be numbers, low < high.")
     if log not in (None, False, True) or (log and (low <= 0 or step is not None)):
         raise ConfigError(f"{key}={dict(value)} is not allowed: log: true needs low > 0, and no step.")
-    if step is not None and not 0 < step <= high - low:
-        raise ConfigError(f"{key}={dict(value)} is not allowed: step must be a number from 0 to high - low.")
+    if step is not None and (step <= 0 or abs((high - low) / step - round((high - low) / step)) > 1e-9):
+        raise ConfigError(f"{key}={dict(value)} is not allowed: steps from low must lead to high.")
     return Parameter(None, low, high, bool(log), step, all(type(number) is int for number in numbers))

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,37 @@ def test_a_port_that_is_taken_is_left_alone(folder: Path) -> None:
 def test_an_address_that_is_none_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="cannot listen at no such host"):
         Board(folder, host="no such host")
+
+
+def test_an_empty_address_is_refused(folder: Path) -> None:
+    said = run_cli("board", str(folder), "--host", "")
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert said.stderr.startswith("maze: the host is empty: name an address of this machine, such as 127.0.0.1")
+
+
+def status_for(board: Any, name: str) -> int:
+    """The answer to a browser that calls the machine by a name."""
+    request = urllib.request.Request(board.url + "data/environment", headers={"Host": name})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_web_page_that_takes_its_address_gets_nothing(folder: Path) -> None:
+    with Board(folder) as board:
+        for name in ("127.0.0.1:6006", "localhost", "LOCALHOST:1", "[::1]:6006"):
+            assert status_for(board, name) == 200
+        for name in ("evil.example", "evil.example:6006", "localhost.evil.example", "[", "127.0.0.1.evil.example"):
+            assert status_for(board, name) == 403
+
+
+def test_where_others_may_read_any_name_is_answered(folder: Path) -> None:
+    with Board(folder, host="0.0.0.0") as board:
+        port = board._server.socket.getsockname()[1]
+        board.url = f"http://127.0.0.1:{port}/"
+        assert status_for(board, "machine.example") == 200
 
 
 def test_a_directory_that_is_none_is_named() -> None:

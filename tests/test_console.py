@@ -125,7 +125,8 @@ def test_the_summary_says_what_came_out_and_what_to_do_next() -> None:
         "Best evaluation: 490.000 in iteration 7.",
         "Final evaluation of the best policy: 480.000 ± 12.500 over 20 new episodes.",
         "Results: outputs/x  (best weights state_dict.pt, last ones final_state_dict.pt)",
-        "Look at it:  maze report outputs/x  (one page; or maze board outputs/x)",
+        "A page about it:  maze report outputs/x",
+        "Curves:  maze board outputs/x",
         "Go on from these weights:  maze train input_dir=outputs/x",
     ]
 

@@ -26,7 +26,8 @@ from maze_core.progress_view import (
     sparkline,
 )
 from maze_core.protocols import EpochReport, RunProgress
-from maze_core.stats import StageStatistics
+from maze_core.run_config import MEAN_RETURN
+from maze_core.stats import REWARD, StageStatistics
 
 PROGRESS = RunProgress(
     "training", 11, 55, 112_640, 0.11, {"train_s": 20.0, "evaluation_s": 5.0, "wall_s": 30.0},
@@ -162,10 +163,29 @@ def test_the_time_left_passes_between_two_updates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min"), (3599, "60 min"), (5400, "1.5 h")]
-)
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (60, "1 min"), (3569, "59 min"), (3599, "1.0 h"),
+        (5400, "1.5 h"),
+    ],
+)  # fmt: skip
 def test_durations_are_short(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (119.6, "2 min 00 s"), (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"), (7199, "2 h 00 min"), (-1, "-1 s"), (math.inf, "inf s"), (math.nan, "nan s"),
+    ],
+)  # fmt: skip
+def test_measured_durations_have_more_digits(seconds: float, words: str) -> None:
+    assert duration(seconds, exact=True) == words
+
+
+def test_returns_are_those_of_the_statistics() -> None:
+    assert REWARD + "mean" == MEAN_RETURN
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(5.9, "0:05"), (65, "1:05"), (7265, "2:01:05")])

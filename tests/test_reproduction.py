@@ -206,8 +206,32 @@ def test_what_would_make_it_another_run_is_refused(ppo: Path) -> None:
         reproduce(ppo, overrides=["callbacks=[console]"])
 
 
+def test_the_limits_are_those_of_the_run(ppo: Path) -> None:
+    with pytest.raises(UserError, match=r"runner\.n_epochs=1: the limits are those of the run"):
+        reproduce(ppo, overrides=["runner.n_epochs=1"])
+
+
+def test_the_new_run_does_not_lie_in_the_old_one(ppo: Path) -> None:
+    with pytest.raises(UserError, match="it lies in the run, which stays as it is"):
+        reproduce(ppo, to=ppo / "inside")
+
+
+def test_a_run_that_was_evaluated_at_an_earlier_end_is_told(workdir: Path) -> None:
+    train("flat", "run", overrides={"runner.n_epochs": 1, "runner.evaluation.every_epochs": 2})
+    with maze_core.RunContext.resume("run", overrides={"runner.n_epochs": 3}, silent=True) as run:
+        run.train()
+    assert "went on after an end of its own" in "\n".join(in_words(reproduce("run")))
+
+
+def test_without_rows_of_training_there_is_nothing_to_compare(ppo: Path) -> None:
+    run = changed(ppo, lambda rows: rows.__setitem__(slice(None), [rows[-1], rows[-1]]))
+    with pytest.raises(NothingUsableError, match="no statistics of training that could be compared"):
+        reproduce(run)
+
+
 def test_a_directory_that_exists_is_not_written_to(ppo: Path) -> None:
-    result = run_cli("reproduce", str(ppo), "--to", str(ppo))
+    Path("taken").mkdir()
+    result = run_cli("reproduce", str(ppo), "--to", "taken")
     assert result.exit_code == 2
     assert "exists already, and nothing is ever overwritten" in result.stderr
 

@@ -21,6 +21,8 @@ from maze_core.runs.jobs import Ended, Job
 from maze_core.runs.stored_run import StoredRun
 from maze_core.sweeps import read_space
 
+pytestmark = pytest.mark.xdist_group("sweep")
+
 SWEPT = (*SMALL[:2], "algorithm.lr=tag(log,interval(0.001,0.1))", "sweeper.n_parallel=2")
 MAZE = (sys.executable, "-c", "from maze_core.cli.main import maze; maze.main()")
 
@@ -189,7 +191,7 @@ def test_each_evaluation_is_told_once_and_a_trial_that_promises_little_is_not_wa
     assert not looked._wanted(first)
     assert not looked._wanted(first)
     assert sweeper.reported == [(1, 0, 20.0), (1, 1, 30.0), (1, 2, 5.0)]
-    looked._ended(Ended(first, 143, stopped=True))
+    looked._ended(Ended(first, 143, asked=True))
     assert sweeper.told == [(Trial(1, {"a": 1}), Outcome.pruned, None)]
 
 
@@ -201,7 +203,7 @@ def test_the_final_evaluation_is_what_a_trial_is_worth(workdir: Path) -> None:
     assert sweeper.told == [(Trial(1, {"a": 1}), Outcome.complete, 15.0)]
 
 
-def test_a_statistic_that_is_not_there_fails_the_trial_and_names_those_that_are(workdir: Path) -> None:
+def test_a_final_statistic_that_is_not_there_fails_the_trial_and_names_those_that_are(workdir: Path) -> None:
     looked, sweeper = search(metric="ShopEvents/sold/mean")
     first = next(looked._jobs())
     statistics(1, row(0, "final_eval", 15.0))
@@ -210,10 +212,44 @@ def test_a_statistic_that_is_not_there_fails_the_trial_and_names_those_that_are(
     assert "has no finite sweeper.metric=ShopEvents/sold/mean. It has BaseEnvEvents/reward/mean" in looked._failures[1]
 
 
+def test_a_statistic_that_no_evaluation_has_ends_the_sweep_at_the_first(workdir: Path) -> None:
+    looked, sweeper = search(metric="ShopEvents/sold/mean")
+    first = next(looked._jobs())
+    statistics(1, row(0, "eval", 15.0))
+    assert not looked._wanted(first)
+    assert list(looked._jobs()) == []
+    looked._ended(Ended(first, 143, asked=True))
+    assert sweeper.told == []
+    assert "no evaluation has sweeper.metric=ShopEvents/sold/mean. They have BaseEnvEvents" in str(looked._halted)
+
+
+def test_what_cannot_be_started_says_nothing_of_its_values(workdir: Path) -> None:
+    looked, sweeper = search()
+    first = next(looked._jobs())
+    looked._ended(Ended(first, 5, problem="the disk is full"))
+    assert sweeper.told == []
+    assert "the disk is full\nRepeat the sweep" in str(looked._halted)
+
+
+def test_a_trial_that_fails_while_it_is_pruned_failed(workdir: Path) -> None:
+    looked, sweeper = search()
+    first = next(looked._jobs())
+    looked._pruned.add(1)
+    looked._ended(Ended(first, 5, asked=True))
+    assert sweeper.told == [(Trial(1, {"a": 1}), Outcome.failed, None)]
+
+
+def test_a_directory_that_the_sweeper_knows_nothing_of_ends_the_sweep(workdir: Path) -> None:
+    looked, _ = search()
+    Path("1").mkdir()
+    assert list(looked._jobs()) == []
+    assert "1 is there, and the sweeper knows nothing of such a trial" in str(looked._halted)
+
+
 def test_a_trial_that_is_interrupted_with_the_sweep_is_left_to_go_on(workdir: Path) -> None:
     looked, sweeper = search()
     first = next(looked._jobs())
-    looked._ended(Ended(first, 143, stopped=True))
+    looked._ended(Ended(first, 143, asked=True))
     assert sweeper.told == []
 
 
@@ -248,7 +284,9 @@ def test_a_space_is_read_from_a_configuration() -> None:
         ({"low": 1, "high": "x"}, "low and high must be numbers"),
         ({"low": 0, "high": 1, "log": True}, "log: true needs low > 0"),
         ({"low": 1, "high": 4, "log": True, "step": 1}, "and no step"),
-        ({"low": 1, "high": 4, "step": 0}, "step must be a number from 0 to high - low"),
+        ({"low": 1, "high": 4, "step": 0}, "steps from low must lead to high"),
+        ({"low": 0.01, "high": 0.1, "step": 0.04}, "steps from low must lead to high"),
+        ([1, 2, 1], "a value is there more than once"),
         ({"low": 1, "high": 4, "stepp": 1}, "has no 'stepp'. Did you mean 'step'?"),
     ],
 )
@@ -271,6 +309,7 @@ def test_what_allows_nothing_is_refused(value: Any, words: str) -> None:
         (["algorithm.lr=0.1,0.2", "sweeper=optunna"], "Did you mean 'optuna'?"),
         (["algorithm.lr=0.1,0.2", "sweeper.n_trials=0"], "sweeper.n_trials=0 is not allowed"),
         (["algorithm.lr=0.1,0.2", "~callbacks.jsonl"], "leave jsonl among the callbacks"),
+        (["algorithm.lr=glob(*)"], "only lists, choice(...), range(...) and interval(...) can vary"),
         (["+algorithm.lr=0.1,0.2"], "what varies is written without +"),
     ],
 )
@@ -299,3 +338,33 @@ def test_without_a_sweeper_it_says_what_to_install(workdir: Path, monkeypatch: p
     monkeypatch.setenv("MAZE_DISABLE_PLUGINS", "optuna")
     with pytest.raises((UserError, ConfigError), match="pip install maze-optuna"):
         sweep(["algorithm.lr=0.1,0.2"])
+
+
+# A stranger's directory, and one that is damaged
+
+
+def begun(workdir: Path) -> Path:
+    """A sweep without a trial yet."""
+    folder = Path("sweep")
+    folder.mkdir()
+    space = {"algorithm.lr": vars(Parameter(choices=[0.1, 0.2]))}
+    record = {"sweeper": "optuna", "overrides": [], "space": space, "goal": "maximize",
+              "metric": "BaseEnvEvents/reward/mean"}  # fmt: skip
+    (folder / "sweep.json").write_text(json.dumps({"seed": 1, **record}))
+    return folder
+
+
+def test_nothing_is_written_through_a_link(workdir: Path) -> None:
+    (begun(workdir) / "optuna.journal").symlink_to(workdir / "elsewhere")
+    result = run_cli("sweep", "algorithm.lr=0.1,0.2", "run_dir=sweep")
+    assert result.exit_code == 6
+    assert "sweep/optuna.journal is not used: it is a link" in result.stderr
+    assert not (workdir / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("content", ['{"op_code": 99}\n', "no json\n"])
+def test_a_journal_that_is_none_is_told(content: str, workdir: Path) -> None:
+    (begun(workdir) / "optuna.journal").write_text(content)
+    result = run_cli("sweep", "algorithm.lr=0.1,0.2", "run_dir=sweep")
+    assert result.exit_code == 6
+    assert "the sweeper cannot go on with what is in sweep" in result.stderr

@@ -11,7 +11,7 @@ import pytest
 from support.cli import Result
 from support.venvs import Venv, build_wheel
 
-pytestmark = pytest.mark.workers
+pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("third party")]
 
 SOURCE = Path(__file__).parents[1] / "examples" / "third_party_plugin"
 SMALL = "algorithm.epoch_length=1 runner.evaluation.n_episodes=2 seed=1"

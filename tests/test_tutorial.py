@@ -17,6 +17,8 @@ import pytest
 from support.cli import Result, run_cli
 from support.venvs import Venv
 
+pytestmark = [pytest.mark.xdist_group("tutorial"), pytest.mark.timeout(400)]  # all commands are one fixture
+
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"(?:# @package _global_\n)?# ([\w./]+\.\w+)(, continued)?\n")

@@ -11,10 +11,11 @@ import numpy as np
 
 from maze_core.api.compared_runs import FINAL, Measure, read_runs
 from maze_core.api.comparison_results import ALL_ENVS, Comparison, GroupResult, TaskResult
-from maze_core.api.learning_curves import MEAN_RETURN, reached_by, threshold_of
+from maze_core.api.learning_curves import reached_by, threshold_of
 from maze_core.api.run_groups import RunGroup, grouped
 from maze_core.api.verdicts import FEW, Scores, estimate, pairs_of
 from maze_core.errors import UserError, checked_texts
+from maze_core.run_config import MEAN_RETURN
 from maze_core.runs.metrics import STAGES
 from maze_core.stats.aggregates import Floats
 

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maze_core.api.compared_runs import EVAL, FINAL, ComparedRun, Measure
-from maze_core.api.learning_curves import MEAN_RETURN, Reached, Threshold, panels_of, reached
+from maze_core.api.learning_curves import Reached, Threshold, panels_of, reached
 from maze_core.api.verdicts import FEW, SEED, Estimate, Pair, Scores
 from maze_core.errors import UserError, checked_path, one_line
 from maze_core.reports.charts import form_of, write_chart
 from maze_core.reports.comparison_page import comparison_page
 from maze_core.reports.curves import Panel
-from maze_core.reports.page import free_for_page
 from maze_core.reports.tables import number_texts, write_csv
+from maze_core.reports.targets import check_targets
+from maze_core.run_config import MEAN_RETURN
 from maze_core.runs.files import write_file
 from maze_core.stats.aggregates import CONFIDENCE, N_RESAMPLES, Floats
 
@@ -167,16 +168,17 @@ class Comparison:
         return f"{task.task}: {what}, {where}"
 
     def save_chart(self, path: str | Path) -> Path:
-        """Draws the learning curves into a file; one that is there is replaced.
+        """Draws the learning curves into a file; one that is there is replaced, if it is no part of a run.
 
         Args:
             path: Ends in ``.png``, ``.svg`` or ``.pdf``.
 
         Raises:
-            UserError: If it ends otherwise, or there are no curves.
+            UserError: If it ends otherwise, cannot go there, or there are no curves.
             StorageError: If it cannot be written.
         """
         form_of(path)
+        check_targets(None, path)
         if not self.panels:
             raise UserError(f"there are no learning curves: no run has {self.measure.metric} over time.")
         return write_chart(path, self.panels, columns=min(len(self.panels), 2))
@@ -185,28 +187,33 @@ class Comparison:
         """Writes a page about it, one file that everybody can open; an older page there is replaced.
 
         Raises:
-            UserError: If something else exists there.
+            UserError: If it cannot go there.
             StorageError: If it cannot be written.
         """
-        target = free_for_page(Path(checked_path("path", path)).expanduser())
+        check_targets(checked_path("path", path))
+        target = Path(path).expanduser()
         content = comparison_page(self)
         write_file(target, lambda file: file.write(content))
         return target
 
     def save_table(self, path: str | Path) -> Path:
-        """Writes `group_rows` as CSV; a file that is there is replaced.
+        """Writes `group_rows` as CSV; a file that is there is replaced, if it is no part of a run.
 
         Raises:
+            UserError: If it cannot go there.
             StorageError: If it cannot be written.
         """
+        check_targets(None, checked_path("path", path))
         return write_csv(path, self.group_rows())
 
     def save_runs(self, path: str | Path) -> Path:
-        """Writes `run_rows` as CSV; a file that is there is replaced.
+        """Writes `run_rows` as CSV; a file that is there is replaced, if it is no part of a run.
 
         Raises:
+            UserError: If it cannot go there.
             StorageError: If it cannot be written.
         """
+        check_targets(None, checked_path("path", path))
         return write_csv(path, self.run_rows())
 
     def group_rows(self) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from maze_core.api.asked import Sources, named_input_dir
 from maze_core.config import ConfigRequest, configure, expand_sweeps, variables_in
 from maze_core.config.overrides import read_items
-from maze_core.errors import MazeError, NothingUsableError, UserError, checked_texts, printable
+from maze_core.errors import MazeError, NothingUsableError, StorageError, UserError, checked_texts, printable
 from maze_core.field_docs import as_text
 from maze_core.registry import Registry, load_registry
 from maze_core.runs.files import read_json
@@ -27,7 +28,6 @@ from maze_core.runs.threads import n_cores
 
 LOGS = "logs"
 MAX_RECORD = 2**24
-MAX_JOBS = 10_000
 
 Overrides = tuple[str, ...]
 
@@ -123,9 +123,10 @@ def multirun(
     directory = _directory(requested)
     with ExitStack() as held:
         held.callback(RunLock(directory.path).release)
-        recorded = _recorded(directory.path)
+        options = sources.words([], "train")[1:]
+        recorded = _recorded(directory.path, options)
         known = recorded + [job for job in combinations if job not in recorded]
-        directory.write_text(MULTIRUN, json.dumps({"jobs": known}, indent=1) + "\n")
+        directory.write_text(MULTIRUN, json.dumps({"options": options, "jobs": known}, indent=1) + "\n")
         left = [number for number, job in enumerate(known, 1) if job not in combinations]
         if left:
             tell(f"{len(left)} jobs of {directory.path} are not among those asked for, and are left as they are.")
@@ -136,16 +137,15 @@ def multirun(
             if job in combinations
         ]
         results, signal = _run(jobs, directory.path, min(n_parallel or n_cores(), len(jobs)), tell)
-    words = [text for text in texts if not text.startswith("run_dir=")] + [f"run_dir={as_text(str(directory.path))}"]
-    words = ["--multirun", *(["--zip"] if zipped else []), *words]
+    options = ["--multirun", *(["--zip"] if zipped else [])]
+    options += [] if n_parallel is None else ["--parallel", str(n_parallel)]
+    words = [*options, *with_run_dir(texts, directory.path)]
     return Multirun(directory.path, results, signal, shlex.join(["maze", *sources.words(words, "train")]))
 
 
 def _combinations(texts: Sequence[str], zipped: bool) -> tuple[list[Overrides], str | None]:
     """The overrides of each job, and the directory of all."""
     expanded = expand_sweeps(texts, zipped)
-    if len(expanded) > MAX_JOBS:
-        raise UserError(f"these are {len(expanded):,} jobs; at most {MAX_JOBS:,} can be run as one.")
     named = [[item for item in read_items(job) if item.key == "run_dir"] for job in expanded]
     directories = {items[-1].value if items else None for items in named}
     if len(directories) > 1:
@@ -159,6 +159,11 @@ def _combinations(texts: Sequence[str], zipped: bool) -> tuple[list[Overrides], 
         raise UserError(f"{' '.join(most)} is asked for more than once. Leave out what is repeated.")
     directory = directories.pop()
     return combinations, None if directory is None else str(directory)
+
+
+def with_run_dir(texts: Sequence[str], path: Path) -> list[str]:
+    """Overrides with this directory in place of another one."""
+    return [*(text for text in texts if not re.match(r"\+{0,2}run_dir=", text)), f"run_dir={as_text(str(path))}"]
 
 
 def check_jobs(combinations: Sequence[Overrides], sources: Sources) -> list[str]:
@@ -214,14 +219,20 @@ def make_job(
 def _directory(requested: str | None) -> RunDirectory:
     """The directory of all jobs: a new one, or that of an earlier call."""
     path = None if requested is None else Path(requested).expanduser()
-    if path is not None and (path / MULTIRUN).is_file():
+    if path is not None and os.path.lexists(path / MULTIRUN):
         return RunDirectory(path)
     if path is not None and is_run_directory(path):
         raise UserError(f"run_dir={requested} is a single run. Name a new directory for several.")
     return RunDirectory.create(requested, "multirun", "\nOnly the directory of an earlier multirun can be named again.")
 
 
-def _recorded(directory: Path) -> list[Overrides]:
+def _recorded(directory: Path, options: Sequence[str]) -> list[Overrides]:
+    """The jobs that a directory has.
+
+    Raises:
+        NothingUsableError: If its record is none.
+        UserError: If they were started with other options.
+    """
     if not os.path.lexists(directory / MULTIRUN):
         return []
     data = read_json(directory / MULTIRUN, MAX_RECORD)
@@ -230,6 +241,10 @@ def _recorded(directory: Path) -> list[Overrides]:
         isinstance(job, list) and all(isinstance(text, str) for text in job) for job in jobs
     ):
         raise NothingUsableError(f"{printable(str(directory / MULTIRUN))} names no jobs.")
+    before = data.get("options", [])
+    if before != list(options):
+        shown = printable(shlex.join(map(str, before))) if isinstance(before, list) and before else "none"
+        raise UserError(f"{directory} was made with other options ({shown}). Repeat them, or name a new directory.")
     return [tuple(job) for job in jobs]
 
 
@@ -245,10 +260,10 @@ def _run(
 
     def ended(how: Ended) -> None:
         nonlocal n_ended
-        if how.code and not how.stopped:
+        if how.code and not how.obeyed:
             problems[how.job.number] = how
         result = result_of(how.job, problems.get(how.job.number))
-        n_ended += not how.stopped
+        n_ended += not how.obeyed
         tell(f"[{n_ended}/{len(jobs)}] job {how.job.number} {told(result)} in {how.seconds:.0f} s: {how.job.what}")
 
     signal = run_jobs(jobs, n_parallel, ended)
@@ -270,6 +285,10 @@ def result_of(job: Job, failed: Ended | None = None) -> JobResult:
             condition = stored.condition()
             best, status = condition.summary["best_reward"], condition.status
             final = final_return(stored) if status == "finished" else None
+            if status == "damaged" and failed is None:
+                return JobResult(
+                    job, "failed", best, problem="; ".join(condition.problems), code=StorageError.exit_code
+                )
         except MazeError as error:
             return JobResult(job, "failed", problem=str(error), code=error.exit_code)
     if failed is None:

@@ -15,11 +15,10 @@ from maze_core.api.run_groups import RunGroup
 from maze_core.api.verdicts import FEW, SEED
 from maze_core.errors import one_line
 from maze_core.reports.curves import Curve, Panel
+from maze_core.run_config import MEAN_RETURN
 from maze_core.runs.metrics import Series
-from maze_core.stats import REWARD
 from maze_core.stats.aggregates import CONFIDENCE, bands, interquartile_mean
 
-MEAN_RETURN = REWARD + "mean"
 N_POINTS, N_RESAMPLES = 200, 2000
 
 

@@ -21,10 +21,10 @@ from maze_core.registry import GROUPS, Registry, load_registry
 from maze_core.reports.charts import form_of, write_chart
 from maze_core.reports.clip import MAX_BYTES, Clip, make_clip
 from maze_core.reports.curves_of_runs import figure_panels
-from maze_core.reports.page import free_for_page
 from maze_core.reports.record import FIXED, Difference, RunRecord, csv_rows, names_of, read_record
 from maze_core.reports.run_page import page_of
 from maze_core.reports.tables import write_csv
+from maze_core.reports.targets import check_targets
 from maze_core.runs.files import write_file
 from maze_core.runs.stored_run import CONFIG, REPORT, StoredRun
 from maze_core.runs.threads import limited_threads
@@ -64,7 +64,7 @@ def report(
     """Writes a page about one run or several, as ``maze report`` does.
 
     Args:
-        run_dirs: Directory of the run, or of each run.
+        run_dirs: Directory of the run, or of each run; one that is named twice is shown once.
         path: Where to; an older report there is replaced, anything else is not. ``report.html`` if not given, in the
             directory of the one run, or in the current one.
         png: Where to write the learning curves as a picture; the name may also end in ``.svg`` or ``.pdf``.
@@ -79,13 +79,13 @@ def report(
 
     Raises:
         NothingUsableError: If one of them is no run directory.
-        UserError: If something else exists there.
+        UserError: If a file cannot go where it was asked for: something else exists there, or two go to one place.
     """
-    stored = [StoredRun(directory) for directory in _directories(run_dirs)]
+    stored = _stored(run_dirs)
     target = _target(stored, checked_path("path", path))
     if png is not None:
         form_of(checked_path("png", png))
-    checked_path("csv", csv)
+    check_targets(target, png, checked_path("csv", csv))
     named, allowed = checked_texts("plugins", plugins), checked_texts("variables", variables)
     known = _Known(load_registry(named, local_plugins, _foreign(stored, named)), allowed)
     names = names_of([run.path for run in stored])
@@ -102,11 +102,15 @@ def report(
     return target
 
 
-def _directories(run_dirs: Any) -> list[str]:
-    found = checked_texts("run_dirs", run_dirs)
-    if not 1 <= len(found) <= MAX_RUNS:
-        raise UserError(f"a report is about at least one run and at most {MAX_RUNS}; {len(found)} were named.")
-    return found
+def _stored(run_dirs: Any) -> list[StoredRun]:
+    """The runs that are named, each once."""
+    named = checked_texts("run_dirs", run_dirs)
+    if not 1 <= len(named) <= MAX_RUNS:
+        raise UserError(f"a report is about at least one run and at most {MAX_RUNS}; {len(named)} were named.")
+    found: dict[Path, StoredRun] = {}
+    for run in map(StoredRun, named):
+        found.setdefault(run.path.resolve(), run)
+    return list(found.values())
 
 
 def _foreign(stored: Sequence[StoredRun], plugins: Sequence[str]) -> Path:
@@ -117,12 +121,10 @@ def _foreign(stored: Sequence[StoredRun], plugins: Sequence[str]) -> Path:
 
 
 def _target(stored: Sequence[StoredRun], path: Any) -> Path:
-    """Where the page goes: nothing but an older page is replaced there."""
+    """Where the page goes."""
     if path is not None:
-        target = Path(path).expanduser()
-    else:
-        target = stored[0].path / REPORT if len(stored) == 1 else Path(REPORT)
-    return free_for_page(target)
+        return Path(path).expanduser()
+    return stored[0].path / REPORT if len(stored) == 1 else Path(REPORT)
 
 
 def _words(plugins: Sequence[str], local_plugins: bool, variables: Sequence[str]) -> list[str]:

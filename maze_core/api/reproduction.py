@@ -18,7 +18,7 @@ from maze_core.config import Configured, configure_stored
 from maze_core.config.absent import absent_specs
 from maze_core.config.arguments import override_items
 from maze_core.config.overrides import Item
-from maze_core.errors import UserError, checked_path, checked_texts, printable
+from maze_core.errors import NothingUsableError, UserError, checked_path, checked_texts, printable
 from maze_core.live import LiveObjects
 from maze_core.protocols import Callback, EpochReport
 from maze_core.registry import Registry, live_arguments, load_registry, unknown_live
@@ -33,6 +33,7 @@ from maze_core.runs.watchdog import watching
 
 MAX_ENVIRONMENT = 2**20
 MAX_TOLD = 5
+LIMITS = ("runner.n_epochs", "runner.total_env_steps", "runner.stop_at_reward", "runner.patience")
 
 Differing = tuple[str, float | None, float | None]
 
@@ -66,6 +67,7 @@ class Reproduction:
         versions: What is another version or machine than then, in words.
         directory: Of the new run.
         signal: What interrupted it, or None.
+        went_on: Whether the recorded run went on after an end of its own, which is not repeated.
     """
 
     n_rows: int
@@ -75,6 +77,7 @@ class Reproduction:
     versions: Sequence[str]
     directory: Path
     signal: int | None = None
+    went_on: bool = False
 
     @property
     def identical(self) -> bool:
@@ -152,7 +155,12 @@ def reproduce(
     """
     stored = StoredRun(checked_path("run_dir", run_dir))
     checked_path("to", to)
-    recorded = _comparable(read_metrics(stored))
+    rows = read_metrics(stored)
+    recorded = _comparable(rows)
+    if not recorded:
+        raise NothingUsableError(f"run {stored.shown} has no statistics of training that could be compared.")
+    if to is not None and Path(to).expanduser().resolve().is_relative_to(stored.path.resolve()):
+        raise UserError(f"to={to} is not allowed: it lies in the run, which stays as it is. Name another directory.")
     registry = load_registry(checked_texts("plugins", plugins), local_plugins, run_dir)
     items = override_items(checked_texts("overrides", overrides))
     data, before = _recorded(stored)
@@ -188,7 +196,8 @@ def reproduce(
     same = _same_weights(stored, StoredRun(directory)) if whole else None
     versions = differences(before, now) if before else []
     versions += _revisions(stored, directory)
-    return Reproduction(len(recorded), comparison.n_identical, difference, same, versions, directory, signal)
+    went_on = sum(row.stage == "final_eval" for row in rows) > 1
+    return Reproduction(len(recorded), comparison.n_identical, difference, same, versions, directory, signal, went_on)
 
 
 def _comparable(rows: Sequence[MetricRow]) -> list[MetricRow]:
@@ -218,6 +227,8 @@ def _configured(
         raise UserError(f"{stored.shown} was given objects by a Python program, and needs them again: {again}")
     if any(item.key.split(".")[0] == "callbacks" for item in items):
         raise UserError("callbacks cannot be chosen: a run that is reproduced tells nobody but its metrics.jsonl.")
+    if limits := [item.text for item in items if item.key in LIMITS]:
+        raise UserError(f"{limits[0]}: the limits are those of the run, or it would end elsewhere. Leave it out.")
     items = [*items, Item("callbacks", ["jsonl"], "set", "callbacks=[jsonl]")]
     configured = configure_stored(known, data, str(stored.path / CONFIG), items, variables)
     use_stored_statistics(configured, stored)
@@ -268,6 +279,8 @@ def in_words(result: Reproduction) -> list[str]:
         lines += _part(result, result.difference)
     if result.versions:
         lines.append("Not as then:" + "".join(f"\n  {line}" for line in map(printable, result.versions)))
+    elif result.went_on and result.difference is not None:
+        lines.append("The recorded run went on after an end of its own, and was evaluated there; this one was not.")
     elif result.difference is not None or result.same_weights is False:
         lines.append(
             "Versions and kind of machine are as then: the env or a plugin may not keep to its seed, or the record was "

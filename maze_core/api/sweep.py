@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from maze_core.api.asked import Sources, named_input_dir
-from maze_core.api.jobs import make_job
+from maze_core.api.jobs import make_job, with_run_dir
 from maze_core.config import ConfigRequest, Configured, configure, variables_in
 from maze_core.config.overrides import Item, read_items, split_space
-from maze_core.errors import MazeError, NothingUsableError, UserError, checked_texts, printable
+from maze_core.errors import MazeError, NothingUsableError, StorageError, UserError, checked_texts, printable
 from maze_core.field_docs import as_text
 from maze_core.registry import GROUPS, Registry, load_registry
 from maze_core.rl.streams import draw_root_seed
@@ -26,7 +28,7 @@ from maze_core.runs.jobs import Ended, Job, Standing, run_jobs
 from maze_core.runs.lock import RunLock
 from maze_core.runs.metrics import read_metrics, series
 from maze_core.runs.run_directory import RunDirectory
-from maze_core.runs.stored_run import METRICS, SWEEP, StoredRun
+from maze_core.runs.stored_run import METRICS, SWEEP, StoredRun, entries_of
 from maze_core.runs.threads import n_cores
 from maze_core.specs import resolve_build
 from maze_core.sweeps import EndedTrial, Goal, Outcome, Parameter, Sweeper, Trial, read_space
@@ -47,6 +49,7 @@ class Sweep:
         failures: Why trials failed, in words, by number.
         signal: What interrupted it, or None.
         overrides: Those that all runs share.
+        again: The command that goes on with it.
     """
 
     directory: Path
@@ -54,6 +57,7 @@ class Sweep:
     failures: Mapping[int, str]
     signal: int | None
     overrides: Sequence[str]
+    again: str = ""
 
     @property
     def best(self) -> EndedTrial | None:
@@ -105,16 +109,53 @@ def sweep(
     space = read_space(_with_whole_numbers(configured, config.sweeper.space))
     shared = [item.text for item in read_items(texts) if item.key.split(".")[0] not in OWN]
     variables = _checked(registry, sources, shared, space)
-    search = {"overrides": shared, "space": {key: vars(parameter) for key, parameter in space.items()},
+    name = configured.components["sweeper"]
+    search = {"sweeper": name, "overrides": shared, "space": {key: vars(parameter) for key, parameter in space.items()},
               "goal": config.sweeper.goal.value, "metric": config.sweeper.metric}  # fmt: skip
     directory = _directory(config.run_dir)
     with ExitStack() as held:
         held.callback(RunLock(directory.path).release)
         seed = _record(directory, search, config.seed)
-        spec = registry.get("sweeper", configured.components["sweeper"])
-        sweeper: Sweeper = resolve_build(spec.build)(config.sweeper, space, directory.path, seed)
+        _refuse_links(directory.path)
+        sweeper = _started(
+            resolve_build(registry.get("sweeper", name).build), config.sweeper, space, directory.path, seed
+        )
         make = partial(_job, directory.path, sources, variables, shared, seed)
-        return _Search(config.sweeper, sweeper, make, tell).run(directory.path, shared)
+        done = _Search(config.sweeper, sweeper, make, tell).run(directory.path, shared)
+    words = with_run_dir(checked_texts("overrides", overrides), directory.path)
+    return replace(done, again=shlex.join(["maze", *sources.words(words, "sweep")]))
+
+
+def _refuse_links(directory: Path) -> None:
+    """Refuses a directory through which a sweeper would write elsewhere.
+
+    Raises:
+        NothingUsableError: If there is a link, something that is no file, or a file with another name elsewhere.
+    """
+    for entry in entries_of(directory):
+        status = entry.stat(follow_symlinks=False)
+        plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not plain and not stat.S_ISDIR(status.st_mode):
+            name = printable(str(directory / entry.name))
+            raise NothingUsableError(f"{name} is not used: it is a link, no file, or has another name elsewhere.")
+
+
+def _started(build: Callable[..., Any], config: Any, space: Any, directory: Path, seed: int) -> Sweeper:
+    """The sweeper, which has read what it wrote before.
+
+    Raises:
+        NothingUsableError: If it cannot go on with that.
+    """
+    try:
+        sweeper: Sweeper = build(config, space, directory, seed)
+        sweeper.ended()
+        sweeper.unfinished()
+    except MazeError:
+        raise
+    except Exception as error:  # whatever a foreign reader raises
+        reason = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
+        raise NothingUsableError(f"the sweeper cannot go on with what is in {directory}: {reason}.") from error
+    return sweeper
 
 
 def _configured(registry: Registry, sources: Sources, texts: Sequence[str], varied: Mapping[str, Any]) -> Configured:
@@ -219,9 +260,14 @@ class _Search:
         self._told: dict[int, tuple[int, int]] = {}  # size of the statistics, and last epoch that was told
         self._pruned: set[int] = set()
         self._failures: dict[int, str] = {}
+        self._halted: MazeError | None = None  # why no trial can bring anything
 
     def run(self, directory: Path, shared: Sequence[str]) -> Sweep:
-        """Runs trials until there are enough."""
+        """Runs trials until there are enough.
+
+        Raises:
+            MazeError: If none can bring anything; those at work are left to go on another time.
+        """
         n_parallel = min(self._config.n_parallel or n_cores(), self._config.n_trials)
         before = len(self._sweeper.ended())
         self._tell(
@@ -229,6 +275,8 @@ class _Search:
             f"{f', {before} of them ended before' if before else ''}."
         )
         signal = run_jobs(self._jobs(), n_parallel, self._ended, self._wanted)
+        if self._halted is not None:
+            raise self._halted
         trials = sorted(self._sweeper.ended(), key=self._rank)
         return Sweep(directory, trials, self._failures, signal, shared)
 
@@ -250,23 +298,34 @@ class _Search:
                 self._ended(Ended(job, 0))
             else:
                 yield job
-        while len(self._sweeper.ended()) + len(self._trials) < self._config.n_trials:
+        while self._halted is None and len(self._sweeper.ended()) + len(self._trials) < self._config.n_trials:
             trial = self._sweeper.ask()
+            job = self._make(trial)
+            if os.path.lexists(job.directory):
+                place = printable(str(job.directory))
+                self._halted = NothingUsableError(f"{place} is there, and the sweeper knows nothing of such a trial.")
+                return
             self._trials[trial.number] = trial
-            yield self._make(trial)
+            yield job
 
     def _wanted(self, job: Job) -> bool:
         """Tells the sweeper of new evaluations of a running trial; False once that is to end."""
-        if job.number in self._pruned:
+        if self._halted is not None or job.number in self._pruned:
             return False
         size, last = self._told.get(job.number, (0, -1))
         try:
             now = (job.directory / METRICS).stat().st_size
             if now == size:
                 return True
-            found = series(read_metrics(StoredRun(job.directory)), "eval", self._config.metric)
+            rows = read_metrics(StoredRun(job.directory))
         except (OSError, MazeError):
             return True  # there is nothing yet
+        known = {path for row in rows if row.stage == "eval" for path in row.values}
+        if known and self._config.metric not in known:
+            shown = printable(", ".join(sorted(known)))
+            self._halted = UserError(f"no evaluation has sweeper.metric={self._config.metric}. They have {shown}.")
+            return False
+        found = series(rows, "eval", self._config.metric)
         for epoch, value in zip(found.epochs.tolist(), found.values.tolist(), strict=True):
             if epoch > last and self._sweeper.report(self._trials[job.number], epoch, value):
                 self._pruned.add(job.number)
@@ -276,15 +335,18 @@ class _Search:
     def _ended(self, how: Ended) -> None:
         """Tells the sweeper how a trial ended; one that was interrupted with the sweep goes on another time."""
         job, value = how.job, None
-        if how.stopped and job.number not in self._pruned:
+        pruned = how.obeyed and job.number in self._pruned
+        if how.problem and self._halted is None:  # says nothing of its values
+            self._halted = StorageError(f"{how.problem}\nRepeat the sweep with its run_dir= once that is repaired.")
+        if how.problem or (how.obeyed and not pruned):
             return
         trial = self._trials.pop(job.number)
-        outcome = Outcome.pruned if how.stopped else Outcome.failed
+        outcome = Outcome.pruned if pruned else Outcome.failed
         try:
             if how.code == 0:
                 value, outcome = self._value(job), Outcome.complete
-            elif outcome is Outcome.failed:
-                self._failures[job.number] = how.problem or f"{how.how}\n{job.last_words()}"
+            elif not pruned:
+                self._failures[job.number] = f"{how.how}\n{job.last_words()}"
         except MazeError as error:
             self._failures[job.number] = str(error)
         self._sweeper.tell(trial, outcome, value)

@@ -30,8 +30,8 @@ def command(directory: str, port: int | None, host: str, debug: bool) -> int:
             click.echo(f"maze: whoever reaches this machine at {printable(host)} can read these runs.", err=True)
         if not board.n_runs:
             click.echo(f"There are no runs below {printable(directory)} yet. They appear when they begin.")
-        click.echo(f"TensorBoard of {printable(directory)}: {board.url}  (Ctrl-C ends it)")
         try:
+            click.echo(f"TensorBoard of {printable(directory)}: {board.url}  (Ctrl-C ends it)")
             board.wait()
         except KeyboardInterrupt:
             click.echo("")

@@ -12,6 +12,7 @@ import click
 from maze_core.cli.complete import complete_directory, complete_file
 from maze_core.cli.options import json_option, print_json
 from maze_core.errors import UserError
+from maze_core.run_config import MEAN_RETURN
 
 if TYPE_CHECKING:
     from maze_core.api.comparison_results import Comparison, TaskResult
@@ -34,7 +35,7 @@ MAX_REASONS, MAX_ROWS = 10, 50
     "--at", type=click.Choice(("last", "best")), default="last", show_default=True,
     help="Which of several evaluations or epochs stands for a run; for eval and train.",
 )  # fmt: skip
-@click.option("--metric", default="BaseEnvEvents/reward/mean", show_default=True, help="What is compared.")
+@click.option("--metric", default=MEAN_RETURN, show_default=True, help="What is compared.")
 @click.option("--lower-is-better", is_flag=True, help="Small numbers of that are good, as of costs.")
 @click.option("--threshold", type=float, metavar="X", help="What counts as reached; the env's own if it is known.")
 @click.option(
@@ -76,9 +77,11 @@ def command(
     """
     from maze_core.api.comparison import compare
     from maze_core.reports.charts import form_of
+    from maze_core.reports.targets import check_targets
 
     if chart is not None:
         form_of(chart)
+    check_targets(page, chart, table, runs)
     comparison = compare(
         list(run_dirs), by=list(by), stage=stage, at=at, metric=metric, lower_is_better=lower_is_better,
         threshold=threshold, normalize=dict(map(_scale, scales)),

@@ -60,18 +60,18 @@ def _show(done: Sweep) -> None:
         click.echo(f"      log: {shlex.quote(str(done.directory / 'logs' / f'{number}.log'))}", err=True)
     if done.trials:
         keys = list(done.trials[0].trial.values)
-        print_table(("trial", "outcome", "value", *keys), [_cells(trial) for trial in done.trials[:N_SHOWN]])
+        print_table(("trial", "outcome", "value", *keys), [_cells(trial, keys) for trial in done.trials[:N_SHOWN]])
     if done.signal is not None:
-        click.echo(f"To go on, repeat the command with run_dir={shlex.quote(str(done.directory))}")
+        click.echo(f"Go on:  {done.again}")
     if done.best is not None:
         values = [f"{key}={_text(value)}" for key, value in done.best.trial.values.items()]
         command = shlex.join(["maze", "train", "--multirun", *done.overrides, *values, "seed=range(5)"])
         click.echo(f"The best of many is lucky, too. See what it is worth with other seeds:\n  {command}")
 
 
-def _cells(ended: EndedTrial) -> list[str]:
+def _cells(ended: EndedTrial, keys: list[str]) -> list[str]:
     value = "-" if ended.value is None else f"{ended.value:.3f}"
-    return [str(ended.trial.number), ended.outcome.value, value, *map(_text, ended.trial.values.values())]
+    return [str(ended.trial.number), ended.outcome.value, value, *(_text(ended.trial.values.get(key)) for key in keys)]
 
 
 def _text(value: object) -> str:

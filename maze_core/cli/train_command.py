@@ -56,7 +56,6 @@ def command(
     below one directory. The same command with its run_dir= goes on with those that are not finished.
     """
     from maze_core.api import RunContext, jobs
-    from maze_core.config import expand_sweeps
 
     if (zipped or parallel) and not multirun:
         raise click.UsageError(f"{'--zip' if zipped else '--parallel'} is for several runs; add --multirun.")
@@ -66,7 +65,7 @@ def command(
         "plugins": plugins,
         "local_plugins": not no_local,
     }  # fmt: skip
-    if multirun and len(expand_sweeps(overrides, zipped)) > 1:
+    if multirun:
         registry_of(plugins, no_local)
         tell = tell_nothing if quiet else click.echo
         return _show_jobs(jobs.multirun(overrides, zipped=zipped, n_parallel=parallel, tell=tell, **sources))
@@ -82,6 +81,8 @@ def train(context: RunContext, quiet: bool = False) -> int:
             summary = context.train()
             if quiet:
                 tell_results(summary.directory)
+                if summary.signal is not None and summary.final is None and context.resume_command is not None:
+                    click.echo(f"Go on where it ended:  {context.resume_command}")
             return summary.exit_code
         except MazeError as error:
             if context.raw_errors:

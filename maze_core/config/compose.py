@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.default_element import ResultDefault
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -148,14 +149,29 @@ def _preset(file: Path, changed_ns: int) -> tuple[Any, str | None]:
 
 def _store_specs(store: ConfigStore, registry: Registry) -> None:
     for root, what in ROOTS.items():
-        store.store(name=f"{what}_schema", node=root)
+        _store(store.repo, f"{what}_schema", root)
     for group, kind in GROUPS.items():
         for spec in registry.specs(kind):
             package = f"{group}.{spec.name}" if group in LIST_GROUPS else None
             try:
-                store.store(group=group, name=spec.name, node=spec.config, package=package)
+                _store(store.repo.setdefault(group, {}), spec.name, spec.config, group, package)
             except Exception as error:  # a type that OmegaConf does not know, or a default that raises
                 registry.withdraw(spec, f"its config cannot be used: {str(error).splitlines()[0]}")
+
+
+def _store(
+    place: dict[str, Any], name: str, config: type, group: str | None = None, package: str | None = None
+) -> None:
+    """Stores a config class as `ConfigStore.store` does, which copies whatever it is asked for."""
+    lasting = getattr(sys.modules.get(config.__module__), config.__name__, None) is config
+    node = _structured(config) if lasting else OmegaConf.structured(config)
+    place[f"{name}.yaml"] = ConfigNode(name=f"{name}.yaml", node=node, group=group, package=package, provider=None)
+
+
+@functools.cache
+def _structured(config: type) -> Any:
+    """The tree of a class that is part of a module: made once, since many configurations may be composed."""
+    return OmegaConf.structured(config)
 
 
 def check_specs(registry: Registry) -> None:

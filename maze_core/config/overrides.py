@@ -8,10 +8,11 @@ mapping needs no ``+``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 from pathlib import PurePath
 from typing import Any
 
@@ -24,6 +25,9 @@ from maze_core.field_docs import as_text
 from maze_core.registry import GROUPS, LIST_GROUPS
 
 EXPERIMENT = "experiment"
+MAX_JOBS = 10_000
+"""Most runs that can be asked for at once."""
+
 NESTED_MODEL = re.compile(r"(critic\.)?model\.(actors\.\w+|default)|critic\.model")
 """Keys below a config that choose a model themselves."""
 
@@ -139,14 +143,13 @@ def expand_sweeps(texts: Sequence[str], zipped: bool = False) -> list[list[str]]
     for text in texts:
         override = _parse(text)
         if override.is_sweep_override() and not _is_list_choice(override):
-            key = override.get_key_element()
-            try:
-                alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-            except HydraException:
-                raise UserError(f"{text}: only lists, choice(...) and range(...) can be run one by one.") from None
+            alternatives.append(_alternatives(override, text))
         else:
             alternatives.append([text])
     if not zipped:
+        n_jobs = math.prod(map(len, alternatives))
+        if n_jobs > MAX_JOBS:
+            raise UserError(f"these are {n_jobs:,} jobs; at most {MAX_JOBS:,} can be run as one.")
         return [list(job) for job in product(*alternatives)]
     counts = {len(values) for values in alternatives if len(values) > 1}
     if len(counts) > 1:
@@ -154,6 +157,18 @@ def expand_sweeps(texts: Sequence[str], zipped: bool = False) -> list[list[str]]
         raise UserError(f"values that belong together must be equally many: {shown}.")
     n_jobs = max(counts, default=1)
     return [[values[number % len(values)] for values in alternatives] for number in range(n_jobs)]
+
+
+def _alternatives(override: Override, text: str) -> list[str]:
+    """An override for each value that one names."""
+    key = override.get_key_element()
+    try:
+        found = [f"{key}={value}" for value in islice(override.sweep_string_iterator(), MAX_JOBS + 1)]
+    except HydraException:
+        raise UserError(f"{text}: only lists, choice(...) and range(...) can be run one by one.") from None
+    if not 0 < len(found) <= MAX_JOBS:
+        raise UserError(f"{text} names {'no value' if not found else f'more than {MAX_JOBS:,} values'}.")
+    return found
 
 
 def split_space(texts: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -178,16 +193,18 @@ def split_space(texts: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             continue
         if override.is_add() or override.is_force_add():
             raise UserError(f"{text}: what varies is written without +.")
-        space[override.get_key_element()] = _varied(override.value())
+        space[override.get_key_element()] = _varied(override.value(), text)
     return fixed, space
 
 
-def _varied(value: Any) -> Any:
-    log = "log" in value.tags
+def _varied(value: Any, text: str) -> Any:
+    log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
         return {"low": value.start, "high": value.end, **({"log": True} if log else {})}
     if isinstance(value, RangeSweep):
-        return list(value.range())
+        return list(islice(value.range(), MAX_JOBS))
+    if not isinstance(value, ChoiceSweep):
+        raise UserError(f"{text}: only lists, choice(...), range(...) and interval(...) can vary.")
     return [entry.text if isinstance(entry, QuotedString) else entry for entry in value.list]
 
 

@@ -93,12 +93,13 @@ def free_for_page(path: Path) -> Path:
     Raises:
         UserError: If something else is there.
     """
-    if os.path.lexists(path) and not _is_page(path):
+    if os.path.lexists(path) and not is_page(path):
         raise UserError(f"{path} exists already, and is no report that could be replaced. Name another file.")
     return path
 
 
-def _is_page(path: Path) -> bool:
+def is_page(path: Path) -> bool:
+    """Whether a file is an older page."""
     try:
         with open_file(path, 2**40) as file:
             return MARK.encode() in file.read(200)
@@ -228,16 +229,18 @@ def image(data: bytes, media_type: str, text: str, size: tuple[int, int] | None 
     return element("img", src=source, alt=text, width=width, height=height)
 
 
-def code(text: str, label: str, command: bool = False) -> Html:
-    """A text with a button that copies it.
+def code(text: str, label: str, command: bool = False, copied: bool = True) -> Html:
+    """A text as it is, with a button that copies it.
 
     Args:
         text: Itself.
         label: What it is, or does.
         command: Whether long lines are wrapped.
+        copied: Whether there is the button; not for commands that a stranger wrote.
     """
     above = element("span", label, class_="code-label")
-    button = element("button", "Copy", type="button", class_="copy", hidden=True, aria_label=f"Copy: {label}")
+    name = f"Copy: {label}"
+    button = element("button", "Copy", type="button", class_="copy", hidden=True, aria_label=name) if copied else ""
     kind = "command" if command else None
     box = element("pre", element("code", text), tabindex="0", role="region", aria_label=label, class_=kind)
     return element("div", element("div", above, button, class_="code-head"), box, class_="code")

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from maze_core.errors import one_line
 from maze_core.field_docs import as_text
+from maze_core.progress_view import duration
 from maze_core.registry import LIVE
 from maze_core.reports import page as blocks
 from maze_core.reports.clip import MEDIA_TYPE
@@ -16,10 +18,11 @@ from maze_core.reports.curves_of_runs import curve_sections
 from maze_core.reports.markup import Html, element, joined
 from maze_core.reports.page import Section, Tile, text_of
 from maze_core.reports.record import RunRecord, mean_return
+from maze_core.reports.repeated import safe_overrides
 from maze_core.runs.metrics import MetricRow
 from maze_core.stats import REWARD
 
-MAX_DIFFERENCES, MAX_VALUE = 200, 300
+MAX_DIFFERENCES, MAX_VALUE, MAX_REFUSED = 200, 300, 10
 
 
 def page_of(records: Sequence[RunRecord], words: Sequence[str] = ()) -> bytes:
@@ -115,7 +118,10 @@ def _tiles(record: RunRecord) -> list[Tile]:
         seconds = latest.time.get("train_s", 0.0)
         speed = f"{latest.env_steps / seconds:,.0f} env steps/s" if seconds > 0 else ""
         counts = f"{_count(latest.update, 'update')} in {_count(latest.epoch + 1, 'epoch')}"
-        tiles += [Tile("Env steps", f"{latest.env_steps:,}", counts), Tile("Training time", duration(seconds), speed)]
+        tiles += [
+            Tile("Env steps", f"{latest.env_steps:,}", counts),
+            Tile("Training time", duration(seconds, exact=True), speed),
+        ]
     return tiles
 
 
@@ -136,18 +142,6 @@ def _spread(row: MetricRow | None) -> str:
     return f"± {text_of(std)} (std){episodes}" if std is not None else episodes.strip()
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if not 0 <= seconds < 1e10:
-        return text_of(seconds)
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s" if seconds < 3600 else (
-        f"{minutes // 60} h {minutes % 60:02d} min"
-    )  # fmt: skip
-
-
 def _facts(record: RunRecord) -> list[tuple[str, object]]:
     condition, latest = record.condition, record.latest
     facts: list[tuple[str, object]] = [
@@ -164,7 +158,8 @@ def _facts(record: RunRecord) -> list[tuple[str, object]]:
     ]
     if latest is not None and "wall_s" in latest.time:
         evaluation = latest.time.get("evaluation_s", 0.0)
-        facts.append(("Took", f"{duration(latest.time['wall_s'])}, of which {duration(evaluation)} for evaluations"))
+        whole, part = (duration(seconds, exact=True) for seconds in (latest.time["wall_s"], evaluation))
+        facts.append(("Took", f"{whole}, of which {part} for evaluations"))
     return [*facts, ("Directory", element("code", record.stored.shown))]
 
 
@@ -177,7 +172,7 @@ def _summary_table(records: Sequence[RunRecord]) -> Html:
             text_of(record.final.values.get(f"{REWARD}std")) if record.final else "–", _mean(record.best),
             text_of(None if record.latest is None else record.latest.epoch + 1),
             text_of(None if record.latest is None else record.latest.env_steps),
-            "–" if record.latest is None else duration(record.latest.time.get("train_s", 0.0)),
+            "–" if record.latest is None else duration(record.latest.time.get("train_s", 0.0), exact=True),
         ]
         for number, record in enumerate(records, 1)
     ]  # fmt: skip
@@ -281,7 +276,8 @@ def _environment(record: RunRecord) -> Html:
         ("Threads of torch", str(found.get("torch_threads", "–"))),
         ("CUDA", str(found.get("cuda") or "none")),
     ]
-    command = blocks.code(record.command, "Started with, and taken up with", command=True) if record.command else ""
+    label = "Started with, and taken up with, as recorded in the run"
+    command = blocks.code(record.command, label, command=True, copied=False) if record.command else ""
     table = blocks.table(("name", "kind", "version"), versions, "Versions") if versions else ""
     return joined(blocks.facts(facts), command, table)
 
@@ -299,12 +295,23 @@ def _commands(record: RunRecord, words: Sequence[str]) -> Html:
         ("See its curves in TensorBoard", ["board", path]),
         ("Write its policy for use elsewhere", ["export", path, *words]),
     ]
+    left_out = Html("")
     if not any(str(name).startswith(LIVE) for name in record.components.values()):
-        kept = [text for text in record.overrides if not text.lstrip("+").startswith(("run_dir=", "input_dir="))]
+        kept, refused = safe_overrides(record.overrides)
+        left_out = _left_out(refused)
         own = words[: list(words).index("--env")] if "--env" in words else words  # training may read all variables
         again = ["train", *own, *kept]
         entries.insert(1, ("Start another run from its weights", [*again, f"input_dir={as_text(path)}"]))
     lead = blocks.paragraph("They are meant for the folder in which this page was made.")
-    return joined(
-        lead, *(blocks.code(shlex.join(["maze", *command]), label, command=True) for label, command in entries)
-    )
+    commands = [blocks.code(shlex.join(["maze", *command]), label, command=True) for label, command in entries]
+    return joined(lead, *commands, left_out)
+
+
+def _left_out(refused: Sequence[str]) -> Html:
+    """Says what is not in the command that starts another run."""
+    if not refused:
+        return Html("")
+    why = "Left out of the command that starts another run, because it may name code to be run, or is no override:"
+    items = [element("li", element("code", one_line(text, MAX_VALUE))) for text in refused[:MAX_REFUSED]]
+    more = [element("li", f"and {len(refused) - MAX_REFUSED:,} more")] if len(refused) > MAX_REFUSED else []
+    return blocks.notice(why, element("ul", *items, *more), kind="note")

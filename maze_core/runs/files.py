@@ -76,6 +76,28 @@ def open_file(path: Path, limit: int) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
+def open_log(path: Path) -> IO[bytes]:
+    """Opens a plain file to append to it; it is made if it is not there.
+
+    Raises:
+        StorageError: If it is a link or anything else, has another name elsewhere, or cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        if path.parent.is_symlink():
+            raise OSError(f"{path.parent.name} is a link")
+        path.parent.mkdir(exist_ok=True)
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as error:
+        reason = "it is a link" if path.is_symlink() else reason_of(error)
+        raise StorageError(f"{printable(str(path))} cannot be written: {reason}.") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise StorageError(f"{printable(str(path))} cannot be written: it is no file, or has another name elsewhere.")
+    return os.fdopen(descriptor, "ab", buffering=0)
+
+
 def read_json(path: Path, limit: int) -> Any:
     """The content of a JSON file.
 

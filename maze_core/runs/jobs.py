@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from maze_core.errors import MazeError, StorageError, UserError, printable
-from maze_core.runs.files import reason_of
-from maze_core.runs.lock import LOCK
+from maze_core.runs.checkpointer import CHECKPOINTS
+from maze_core.runs.files import open_log, reason_of
+from maze_core.runs.lock import LOCK, RunLock
+from maze_core.runs.run_directory import NORMALIZATION
 from maze_core.runs.stop_request import StopRequest
-from maze_core.runs.stored_run import StoredRun, entries_of, is_run_directory
+from maze_core.runs.stored_run import CONFIG, METRICS, SPACES, StoredRun, entries_of, is_run_directory
 from maze_core.workers.fork_server import POSSIBLE, ForkServer, Process
 from maze_core.workers.process import ending
 from maze_core.workers.start import start_python
@@ -30,6 +32,13 @@ from maze_core.cli.main import maze
 maze.main(json.loads(sys.argv[1]), prog_name="maze")
 """
 """What a job's process executes."""
+
+AT_START = {
+    CONFIG, SPACES, METRICS, LOCK, NORMALIZATION, CHECKPOINTS, "overrides.txt", "command.txt", "environment.json",
+    "log.txt", "networks",
+}  # fmt: skip
+EVENTS = "events.out.tfevents."
+"""What a run has before its first checkpoint."""
 
 POLL_S = 0.05
 LAST_LINES, LAST_BYTES = 3, 4096
@@ -68,8 +77,16 @@ class Job:
 
         Raises:
             UserError: If another process has it, or what is there is none of its own.
-            NothingUsableError: If it is damaged.
+            StorageError: If it is damaged, or cannot be read.
         """
+        try:
+            return self._standing()
+        except OSError as error:
+            raise StorageError(f"{self.directory} cannot be used: {reason_of(error)}.") from None
+
+    def _standing(self) -> Standing:
+        if self.directory.is_symlink():
+            raise UserError(f"{self.directory} is a link; it is in the way of job {self.number}.")
         if not os.path.lexists(self.directory):
             return Standing.new
         if not is_run_directory(self.directory) and not self._is_unborn():
@@ -85,11 +102,23 @@ class Job:
                 return Standing.finished
             if stored.checkpoints.numbers():
                 return Standing.begun
-        shutil.rmtree(self.directory)
+        self._take_away()
         return Standing.new
 
     def _is_unborn(self) -> bool:
         return {entry.name for entry in entries_of(self.directory)} <= {LOCK}
+
+    def _take_away(self) -> None:
+        """Removes a run that was never trained, and nothing else."""
+        lock = RunLock(self.directory)
+        try:
+            for entry in entries_of(self.directory):
+                if entry.name not in AT_START and not entry.name.startswith(EVENTS):
+                    name = printable(entry.name)
+                    raise UserError(f"{self.directory} was never trained, and holds {name}. Move that elsewhere.")
+            shutil.rmtree(self.directory)
+        finally:
+            lock.release()
 
     def last_words(self) -> str:
         """The end of what its process printed."""
@@ -115,11 +144,10 @@ class JobProcess:
     """
 
     def __init__(self, job: Job, goes_on: bool, server: ForkServer | None) -> None:
-        self.job, self.started, self.stopped = job, time.monotonic(), False
+        self.job, self.started, self.asked = job, time.monotonic(), False
         words = job.resume if goes_on else job.train
         try:
-            job.log.parent.mkdir(exist_ok=True)
-            with job.log.open("ab") as log:
+            with open_log(job.log) as log:
                 self._process = _process(words, log, server)
         except OSError as error:
             raise StorageError(f"job {job.number} cannot be started: {reason_of(error)}.") from None
@@ -130,14 +158,16 @@ class JobProcess:
 
     def stop(self) -> None:
         """Asks it to save its state and to end, once."""
-        if not self.stopped:
-            self.stopped = True
+        if not self.asked:
+            self.asked = True
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends it, with everything that it started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.poll() is None:
+            for kill in (os.killpg, os.kill):  # it may not have a group of its own yet
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
@@ -146,7 +176,7 @@ def _process(words: Sequence[str], log: IO[bytes], server: ForkServer | None) ->
     arguments, environment = [json.dumps(list(words))], {"COLUMNS": "120"}
     if server is None:
         return start_python(WORK, arguments, output=log, environment=environment)
-    return server.start(WORK, arguments, Path(log.name), environment)
+    return server.start(WORK, arguments, log.fileno(), environment)
 
 
 @dataclass(frozen=True)
@@ -157,15 +187,20 @@ class Ended:
         job: Which.
         code: Its exit code; negative for the number of a signal.
         seconds: How long it took.
-        stopped: Whether it was asked to end.
+        asked: Whether it was asked to end.
         problem: Why it was not even started; empty if it was.
     """
 
     job: Job
     code: int
     seconds: float = 0.0
-    stopped: bool = False
+    asked: bool = False
     problem: str = ""
+
+    @property
+    def obeyed(self) -> bool:
+        """Whether it ended because it was asked to, and its state is saved."""
+        return self.asked and self.code in (128 + signal.SIGTERM, -signal.SIGTERM)
 
     @property
     def how(self) -> str:
@@ -194,14 +229,14 @@ def run_jobs(
     source, more = iter(jobs), True
     stop = StopRequest("ending as soon as all running jobs have saved their state")
     with stop.listening(), ExitStack() as opened:
-        server = _server(opened)
+        servers = _Servers(opened)
         try:
             while True:
                 while more and stop.signal is None and len(running) < n_parallel:
                     job = next(source, None)
                     more = job is not None
                     if job is not None:
-                        running += _started(job, ended, server)
+                        running += _started(job, ended, servers)
                 if not running:
                     return stop.signal
                 time.sleep(POLL_S)
@@ -209,7 +244,7 @@ def run_jobs(
                     code = process.ended()
                     if code is not None:
                         running.remove(process)
-                        ended(Ended(process.job, code, time.monotonic() - process.started, process.stopped))
+                        ended(Ended(process.job, code, time.monotonic() - process.started, process.asked))
                     elif stop.signal is not None or not wanted(process.job):
                         process.stop()
         finally:
@@ -217,20 +252,34 @@ def run_jobs(
                 process.kill()
 
 
-def _server(opened: ExitStack) -> ForkServer | None:
-    """What starts processes here, until it is closed."""
-    if not POSSIBLE:
-        return None
-    server = ForkServer()
-    opened.callback(server.close)
-    return server
+class _Servers:
+    """What starts processes here, as long as something is open; one that died is replaced.
+
+    Args:
+        opened: Closes them.
+    """
+
+    def __init__(self, opened: ExitStack) -> None:
+        self._opened, self._newest = opened, None if not POSSIBLE else self._new(opened)
+
+    @staticmethod
+    def _new(opened: ExitStack) -> ForkServer:
+        server = ForkServer()
+        opened.callback(server.close)
+        return server
+
+    def one(self) -> ForkServer | None:
+        """One that works; None where there are none."""
+        if self._newest is not None and self._newest.gone:
+            self._newest = self._new(self._opened)
+        return self._newest
 
 
-def _started(job: Job, ended: Callable[[Ended], None], server: ForkServer | None) -> list[JobProcess]:
+def _started(job: Job, ended: Callable[[Ended], None], servers: _Servers) -> list[JobProcess]:
     """The process of a job, if it needs one."""
     try:
         standing = job.standing()
-        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun, server)]
+        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun, servers.one())]
     except MazeError as error:
         ended(Ended(job, error.exit_code, problem=str(error)))
         return []

@@ -18,8 +18,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import IO
 
 from maze_core.workers.start import start_python
 
@@ -61,21 +59,28 @@ class ForkServer:
         self._started: list[int] = []
         self._codes: dict[int, int] = {}
 
-    def start(self, code: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> Forked:
+    @property
+    def gone(self) -> bool:
+        """Whether it ended, and all that it started with it."""
+        return self._gone or self._process.poll() is not None
+
+    def start(self, code: str, arguments: Sequence[str], log: int, environment: Mapping[str, str]) -> Forked:
         """Starts a process, in a session of its own, that ends with this one.
 
         Args:
             code: What it executes; ``sys.argv[1:]`` are the arguments there.
             arguments: What it is given.
-            log: File to which what it prints is appended.
+            log: Descriptor to which it prints.
             environment: Variables that it has besides those of this process.
 
         Raises:
             OSError: If there cannot be one more process.
         """
-        request = {"code": code, "arguments": list(arguments), "log": str(log), "environment": dict(environment)}
+        request = {"code": code, "arguments": list(arguments), "environment": dict(environment)}
+        message = json.dumps(request).encode() + b"\n"
         with contextlib.suppress(ConnectionError):  # it is noticed below
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            sent = socket.send_fds(self._socket, [message], [log])
+            self._socket.sendall(message[sent:])
         while not self._started:
             if self._gone:
                 raise OSError("the server of processes ended")
@@ -153,7 +158,7 @@ def serve(connection: int) -> None:
     for module in MODULES:
         importlib.import_module(module)
     link = socket.socket(fileno=connection)
-    requests, (wakes, waker) = link.makefile("rb"), os.pipe()
+    received, logs, (wakes, waker) = b"", list[int](), os.pipe()
     os.set_blocking(waker, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -165,13 +170,19 @@ def serve(connection: int) -> None:
             for pid, code in _ended():
                 link.sendall(json.dumps({"ended": pid, "code": code}).encode() + b"\n")
         if link.fileno() in ready:
-            line = requests.readline()
-            if not line:
+            data, descriptors, *_ = socket.recv_fds(link, 2**16, 1)
+            if not data:
                 os._exit(0)  # who asks is gone; the kernel kills the children
+            received, logs = received + data, logs + descriptors
+            if not received.endswith(b"\n"):
+                continue
             pid = os.fork()
             if pid == 0:
-                _become(json.loads(line), server, (requests, link, wakes, waker))
+                link.close()
+                _become(json.loads(received), server, logs[0], (wakes, waker))
                 return
+            os.close(logs[0])
+            received, logs = b"", []
             link.sendall(json.dumps({"started": pid}).encode() + b"\n")
 
 
@@ -184,7 +195,7 @@ def _ended() -> list[tuple[int, int]]:
     return found
 
 
-def _become(request: Mapping[str, object], server: int, inherited: tuple[IO[bytes], socket.socket, int, int]) -> None:
+def _become(request: Mapping[str, object], server: int, log: int, pipes: tuple[int, int]) -> None:
     """Makes a child what was asked for; it ends with the code that this raises as SystemExit."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != server:
@@ -192,12 +203,8 @@ def _become(request: Mapping[str, object], server: int, inherited: tuple[IO[byte
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    requests, link, *pipes = inherited
-    requests.close()
-    link.close()
     for descriptor in pipes:
         os.close(descriptor)
-    log = os.open(str(request["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
         os.dup2(log, descriptor)
     os.close(log)

@@ -114,3 +114,22 @@ def test_mistakes_end_in_a_sentence(args: list[str], code: int, words: str) -> N
     assert result.exit_code == code
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--html", "z.html", "--csv", "z.html"], "z.html is named for two files"),
+        (["--csv", "t.csv", "--runs-csv", "./t.csv"], "./t.csv is named for two files"),
+        (["--csv", "outputs/es/0/config.yaml"], "exists already, in the directory of a run: it is not replaced"),
+    ],
+    ids=["page and table", "two tables", "a file of a run"],
+)
+@pytest.mark.usefixtures("two_groups")
+def test_files_that_would_replace_others_are_refused(args: list[str], words: str) -> None:
+    before = Path("outputs/es/0/config.yaml").read_bytes()
+    result = run_cli("compare", "outputs", *args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert Path("outputs/es/0/config.yaml").read_bytes() == before
+    assert not Path("z.html").exists() and not Path("t.csv").exists()

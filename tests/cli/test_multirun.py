@@ -19,7 +19,7 @@ from support.workers import eventually, no_worker_is_left  # noqa: F401  # a fix
 from maze_core.api.jobs import multirun
 from maze_core.runs.stored_run import MULTIRUN, StoredRun, find_runs
 
-pytestmark = pytest.mark.workers
+pytestmark = [pytest.mark.workers, pytest.mark.xdist_group("multirun")]
 
 GRID = (*SMALL[:2], "seed=1,2", "algorithm.lr=0.1,0.2")
 ENDLESS = (*SMALL[:2], "runner.n_epochs=null", "runner.patience=null", "runner.stop_at_reward=inf")
@@ -140,7 +140,7 @@ def test_an_interrupt_lets_all_running_jobs_save_their_state(workdir: Path) -> N
     assert process.returncode == 143
     assert states(Path("runs")) == {"1": "killed", "2": "killed"}
     assert "3 jobs: 2 killed, 1 waiting." in printed
-    assert f"Go on with those that are not finished:  maze train --multirun {ENDLESS[0]}" in printed
+    assert f"Go on with those that are not finished:  maze train --multirun --parallel 2 {ENDLESS[0]}" in printed
     assert "ending as soon as all running jobs have saved their state" in error
 
 
@@ -183,6 +183,7 @@ def test_a_damaged_job_is_told_and_left_as_it_is(workdir: Path, grid: Path) -> N
     done = multirun([*SMALL, "seed=1,2", "run_dir=runs"])
     assert [result.status for result in done.results] == ["failed", "finished"]
     assert "runs/1 is damaged: it was trained, and has no checkpoint" in done.results[0].problem
+    assert done.exit_code == 5
     assert Path("runs/1/config.yaml").read_text() == "no: config\n"
 
 
@@ -192,6 +193,9 @@ def test_a_damaged_job_is_told_and_left_as_it_is(workdir: Path, grid: Path) -> N
         (["-m", *SMALL, "algorithm=es,ess"], ["no algorithm named 'ess'"]),
         (["-m", *SMALL, "algorithm.lr=0.1,-1"], ["algorithm.lr=-1.0 is not allowed"]),
         (["-m", "--zip", "seed=1,2", "algorithm.lr=0.1,0.2,0.3"], ["equally many", "seed=1,2 (2)"]),
+        (["-m", "seed=range(30000000)"], ["seed=range(30000000) names more than 10,000 values"]),
+        (["-m", "seed=range(5000)", "algorithm.lr=range(1,5000)"], ["jobs; at most 10,000 can be run as one"]),
+        (["-m", "seed=range(0)"], ["seed=range(0) names no value"]),
         (["-m", "seed=1,2,1"], ["seed=1 is asked for more than once"]),
         (["-m", "seed=1,2", "run_dir=a,b"], ["run_dir= names several directories"]),
         (["-m", "seed=1,2", "run_dir=taken"], ["run_dir=taken exists already"]),
@@ -238,3 +242,62 @@ def test_the_directory_of_all_is_no_run_and_says_what_it_is(grid: Path) -> None:
         result = run_cli(command, str(grid))
         assert result.exit_code == 6
         assert "holds several runs. Name one of them, or repeat the maze train --multirun that made it" in result.stderr
+
+
+def test_a_single_combination_is_a_job_too_and_more_can_be_added(workdir: Path) -> None:
+    done = multirun([*SMALL, "run_dir=runs"])
+    assert [result.job.number for result in done.results] == [1]
+    assert "maze train --multirun --parallel 1 " in multirun([*SMALL, "+run_dir=runs"], n_parallel=1).again
+    assert states(Path("runs")) == {"1": "finished"}
+
+
+def test_other_options_are_refused(workdir: Path, grid: Path) -> None:
+    (workdir / "mine").mkdir()
+    result = run_cli("train", "-m", *GRID, f"run_dir='{grid}'", "-cd", "mine")
+    assert result.exit_code == 2
+    assert "was made with other options (none). Repeat them, or name a new directory." in result.stderr
+
+
+def recorded_jobs() -> list[str]:
+    """A directory of one job that did not begin; returns what asks for it."""
+    Path("runs/logs").mkdir(parents=True)
+    Path("runs", MULTIRUN).write_text(json.dumps({"jobs": [list(SMALL)]}))
+    return [*SMALL, "run_dir=runs"]
+
+
+def test_nothing_is_written_through_a_link(workdir: Path) -> None:
+    asked = recorded_jobs()
+    Path("runs/logs/1.log").symlink_to(workdir / "elsewhere")
+    done = multirun(asked)
+    assert "runs/logs/1.log cannot be written: it is a link" in done.results[0].problem
+    assert not (workdir / "elsewhere").exists()
+
+
+def test_a_job_that_is_a_link_does_not_stop_the_others(workdir: Path) -> None:
+    asked = recorded_jobs()
+    Path("runs/1").symlink_to(workdir)
+    done = multirun([*asked[:-2], "seed=1,2", asked[-1]])
+    assert "runs/1 is a link; it is in the way of job 1" in done.results[0].problem
+    assert done.results[1].status == "finished"
+
+
+def test_files_of_the_user_are_never_taken_away(workdir: Path) -> None:
+    asked = recorded_jobs()
+    assert run_cli("train", *SMALL, "run_dir=whole").exit_code == 0
+    Path("runs/1").mkdir()
+    Path("runs/1/config.yaml").write_bytes(Path("whole/config.yaml").read_bytes())
+    Path("runs/1/notes.txt").write_text("mine")
+    done = multirun(asked)
+    assert "runs/1 was never trained, and holds notes.txt. Move that elsewhere." in done.results[0].problem
+    Path("runs/1/notes.txt").unlink()
+    assert multirun(asked).results[0].status == "finished"
+
+
+def test_a_job_that_fails_while_it_is_asked_to_end_failed() -> None:
+    from maze_core.runs.jobs import Ended, Job
+
+    job = Job(1, "", Path("1"), Path("log"), (), ())
+    assert Ended(job, 143, asked=True).obeyed
+    assert Ended(job, -15, asked=True).obeyed
+    assert not Ended(job, 5, asked=True).obeyed
+    assert not Ended(job, 143).obeyed

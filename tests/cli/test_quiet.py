@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import run_cli
+from support.projects import SCRIPTED
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -21,6 +22,16 @@ def test_a_quiet_run_prints_where_its_results_are_and_logs_all() -> None:
     log = Path("my runs/x/log.txt").read_text()
     assert "********** Iteration 0 **********" in log
     assert "Run ended: 1 epoch done." in log
+
+
+def test_a_quiet_run_that_is_interrupted_says_how_to_go_on() -> None:
+    scripted = (f"--plugin={SCRIPTED}", "env=dial", "algorithm=scripted", "model.hidden_sizes=[]", "run_dir=run")
+    result = run_cli("train", "-q", *scripted, "algorithm.interrupt_at=3", "algorithm.signals=[SIGINT]")
+    assert result.exit_code == 130
+    results, further = result.stdout.splitlines()
+    assert results == "Results: run"
+    assert further.startswith("Go on where it ended:  maze resume ")
+    assert further.endswith(" run")
 
 
 def test_how_a_run_goes_on_decides_anew_whether_it_is_quiet() -> None:

@@ -40,3 +40,25 @@ def test_mistakes_end_in_a_sentence(args: tuple[str, ...], code: int, words: str
     assert words in said.stderr
     assert "Traceback" not in said.stderr
     assert said.stdout == ""
+
+
+CLASHES = {
+    "page and table": (["--to", "c.html", "--csv", "c.html"], "c.html is named for two files"),
+    "the same in other words": (["--png", "./x.png", "--csv", "../{here}/x.png"], "is named for two files"),
+    "weights": (["--csv", "run/state_dict.pt"], "run/state_dict.pt exists already, in the directory of a run"),
+    "no folder": (["--csv", "nowhere/a.csv"], "there is no directory nowhere. Make it first."),
+    "a folder": (["--csv", "run"], "run is a directory. Name a file."),
+}
+
+
+@pytest.mark.parametrize(("args", "words"), CLASHES.values(), ids=CLASHES)
+def test_files_that_would_replace_others_are_refused_before_any_work(
+    args: list[str], words: str, runs: Runs, workdir: Path
+) -> None:
+    run = runs.copy("flat", workdir / "run")
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    said = run_cli("report", "run", *(text.format(here=workdir.name) for text in args))
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert words in said.stderr
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+    assert not (run / "report.html").exists()

