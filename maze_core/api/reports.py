@@ -31,7 +31,7 @@ from maze_core.runs.threads import limited_threads
 from maze_core.runs.watchdog import watching
 
 MAX_RUNS = 50
-PLAY_S = 1.5
+PLAY_S = 0.75
 """How long all episodes of a page may take to play."""
 
 MIN_PLAY_S = 0.3
