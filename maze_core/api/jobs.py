@@ -252,7 +252,7 @@ def _run(
     jobs: Sequence[Job], directory: Path, n_parallel: int, tell: Callable[[str], None]
 ) -> tuple[list[JobResult], int | None]:
     """Runs all jobs that are not finished, and tells of each as it ends."""
-    before = {job.number for job in jobs if (job.directory).exists() and result_of(job).status == "finished"}
+    before = {job.number for job in jobs if result_of(job).status == "finished"}
     finished = f", {len(before)} of them finished before" if before else ""
     tell(f"{len(jobs)} jobs in {directory}, {n_parallel} at a time{finished}.")
     problems: dict[int, Ended] = {}

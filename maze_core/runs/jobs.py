@@ -17,7 +17,7 @@ from typing import IO
 
 from maze_core.errors import MazeError, StorageError, UserError, printable
 from maze_core.runs.checkpointer import CHECKPOINTS
-from maze_core.runs.files import open_log, reason_of
+from maze_core.runs.files import UnreadableError, open_file, open_log, reason_of
 from maze_core.runs.lock import LOCK, RunLock
 from maze_core.runs.run_directory import NORMALIZATION
 from maze_core.runs.stop_request import StopRequest
@@ -42,6 +42,7 @@ EVENTS = "events.out.tfevents."
 
 POLL_S = 0.05
 LAST_LINES, LAST_BYTES = 3, 4096
+MAX_LOG = 2**40
 
 
 class Standing(Enum):
@@ -123,10 +124,10 @@ class Job:
     def last_words(self) -> str:
         """The end of what its process printed."""
         try:
-            with self.log.open("rb") as file:
+            with open_file(self.log, MAX_LOG) as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
                 lines = file.read().decode(errors="replace").split("\n")
-        except OSError as error:
+        except (OSError, UnreadableError) as error:
             return f"(its log cannot be read: {reason_of(error)})"
         return "\n".join([printable(line) for line in lines if line.strip()][-LAST_LINES:])
 
@@ -281,5 +282,8 @@ def _started(job: Job, ended: Callable[[Ended], None], servers: _Servers) -> lis
         standing = job.standing()
         return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun, servers.one())]
     except MazeError as error:
-        ended(Ended(job, error.exit_code, problem=str(error)))
-        return []
+        problem, code = str(error), error.exit_code
+    except OSError as error:  # there cannot be one more server; jobs that run go on
+        problem, code = f"job {job.number} cannot be started: {reason_of(error)}.", StorageError.exit_code
+    ended(Ended(job, code, problem=problem))
+    return []

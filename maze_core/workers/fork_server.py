@@ -215,6 +215,7 @@ def _become(request: Mapping[str, object], server: int, log: int, pipes: tuple[i
     random.seed()
     sys.modules["numpy"].random.seed()  # who draws without a seed must not draw what its siblings do
     sys.argv[1:] = arguments
+    # The code is what `ForkServer.start` was given: the socket has no name, so nobody but the parent writes to it.
     exec(str(request["code"]), {"__name__": "__main__"})
 
 

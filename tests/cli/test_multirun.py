@@ -301,3 +301,15 @@ def test_a_job_that_fails_while_it_is_asked_to_end_failed() -> None:
     assert Ended(job, -15, asked=True).obeyed
     assert not Ended(job, 5, asked=True).obeyed
     assert not Ended(job, 143).obeyed
+
+
+def test_a_job_for_which_there_cannot_be_a_process_is_told(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maze_core.runs import jobs
+
+    def refuse(self: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(jobs._Servers, "one", refuse)
+    done = multirun([*SMALL, "run_dir=runs"])
+    assert done.results[0].problem == "job 1 cannot be started: Resource temporarily unavailable."
+    assert done.exit_code == 5

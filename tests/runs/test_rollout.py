@@ -163,7 +163,7 @@ class Wandering(CountdownEnv):
     """Leaves the working directory."""
 
     def step(self, action: Any) -> Any:
-        os.chdir("/")
+        os.chdir("/")  # what some envs do: files must not follow; the fixture goes back
         return super().step(action)
 
     def render(self) -> Any:
