@@ -15,6 +15,7 @@ from maze_core.specs import SPEC_TYPES, CommandSpec, Offer, Spec
 INSTALL_HINTS = {
     "maze-cutting-2d": ("* *cutting_2d*",),
     "maze-gym-env": ("env gym_env",),
+    "maze-pettingzoo": ("env pettingzoo", "experiment *tictactoe*"),
     "maze-perception": ("model flatten_concat", "model vector_obs", "model pixel_obs"),
     "maze-es": ("algorithm es", "experiment es_*"),
     "maze-ppo": ("algorithm ppo", "experiment ppo_*"),

@@ -18,7 +18,9 @@ from maze_core.rl.replay import layers
 from maze_core.rl.vector_env import AnyVectorEnv, InProcessVectorEnv, reset_envs
 from maze_core.run_config import RunnerConfig
 from maze_core.runs.threads import limited_threads, n_cores
+from maze_core.workers.host import WorkerHost
 from maze_core.workers.pool import WorkerPool, as_arrays
+from maze_core.workers.process import ProcessHost
 from maze_core.workers.vector_env import WorkerVectorEnv
 
 PAYS_FROM_S = 0.0005
@@ -51,7 +53,7 @@ class LocalRunner:
         self._workspace = workspace
         if blueprint is None or probe is None:
             return ""
-        n_workers, why = self._n_workers(workspace.actors, probe)
+        n_workers, why = self.choose_workers(workspace.actors, probe)
         if n_workers == 0:
             return why
         base = probe.unwrapped
@@ -60,7 +62,8 @@ class LocalRunner:
         )
         if learns:
             return "in this process, because they learn over episodes"
-        self._pool = WorkerPool(blueprint(), n_workers, self.config.step_timeout, self.config.max_worker_restarts)
+        host = self.host(blueprint(), n_workers)
+        self._pool = WorkerPool(host, n_workers, self.config.step_timeout, self.config.max_worker_restarts)
         self._pool.start()
         if self.config.device == "cpu":
             self._tasks_here = {training: workspace.learns(training) for training in (False, True)}
@@ -70,8 +73,12 @@ class LocalRunner:
         self._spaces = base.single_observation_space, base.single_action_space
         return f"in {workers}"
 
-    def _n_workers(self, actors: Actors, probe: AnyVectorEnv) -> tuple[int, str]:
-        """How many workers there are to be, and why."""
+    def host(self, blueprint: Blueprint, n_workers: int) -> WorkerHost:
+        """Where workers are that build this; a runner whose workers are elsewhere says so here."""
+        return ProcessHost(blueprint)
+
+    def choose_workers(self, actors: Actors, probe: AnyVectorEnv) -> tuple[int, str]:
+        """How many workers there are to be, and why; none for everything in this process."""
         if self.config.n_workers is not None:
             return self.config.n_workers, ""
         cores = n_cores()

@@ -1,23 +1,20 @@
-"""Keeps worker processes at work: waits for their answers, and replaces those that die or hang."""
+"""Keeps workers at work, wherever they are: waits for their answers, and replaces those that die or hang."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import pickle
-import select
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
-from maze_core.blueprint import Blueprint
 from maze_core.errors import EnvFaultError, masked
-from maze_core.workers.process import START_S, WorkerProcess
+from maze_core.workers.host import CONSTRUCTS, START_S, Request, Worker, WorkerHost
 
 LOG = logging.getLogger("maze")
 
@@ -45,30 +42,15 @@ class WorkerTracebackError(Exception):
         return masked(f"\n\nIn a worker:\n{self.args[0]}")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a worker is asked for.
-
-    Args:
-        name: Method of the worker.
-        arguments: Its arguments.
-        files: Descriptors that follow them.
-    """
-
-    name: str
-    arguments: tuple[Any, ...] = ()
-    files: tuple[int, ...] = ()
-
-
 class Lost:
     """Stands for an answer: the worker ended before it gave one, and another one has its place."""
 
 
-class _Worker:
+class _Place:
     """A place for a worker, and the process that has it at present."""
 
     def __init__(self) -> None:
-        self.process: WorkerProcess | None = None
+        self.process: Worker | None = None
         self.generation = 0
         self.asked = Request("")
         self.seen = -1  # its progress when it was last looked at
@@ -76,20 +58,25 @@ class _Worker:
 
 
 class WorkerPool:
-    """Worker processes.
+    """Workers.
 
     Args:
-        blueprint: What they build.
+        host: Where they are.
         n_workers: How many.
         step_timeout: Seconds that a call of an env may take; None for any time.
         max_restarts: How often in a row a worker may die or hang in the same episode, by its seed.
     """
 
-    def __init__(self, blueprint: Blueprint, n_workers: int, step_timeout: float | None, max_restarts: int) -> None:
-        self._hello, self._folder = cloudpickle.dumps(blueprint), blueprint.folder
+    def __init__(self, host: WorkerHost, n_workers: int, step_timeout: float | None, max_restarts: int) -> None:
+        self._host = host
         self._timeout, self._max_restarts = step_timeout, max_restarts
-        self._workers = [_Worker() for _ in range(n_workers)]
+        self._workers = [_Place() for _ in range(n_workers)]
         self._failures: dict[Any, tuple[int, int]] = {}  # how often in a row, and whose the last one was
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether workers see memory of this process."""
+        return self._host.shares_memory
 
     def __len__(self) -> int:
         """How many workers there are."""
@@ -108,7 +95,7 @@ class WorkerPool:
         """Starts a process that builds what it needs; its next answer says that this is done."""
         worker = self._workers[index]
         try:
-            worker.process = WorkerProcess(self._hello, self._folder)
+            worker.process = self._host.start()
         except OSError as error:
             raise WorkerFaultError(f"worker {index} cannot be started: {error}") from None
         worker.generation += 1
@@ -118,9 +105,8 @@ class WorkerPool:
         worker = self._workers[index]
         assert worker.process is not None
         worker.asked, worker.seen, worker.seen_at = request, -1, time.monotonic()
-        message = pickled((request.name, *request.arguments))
         with contextlib.suppress(OSError):  # it is dead or hangs, which shows when its answer is waited for
-            worker.process.channel.send(message, self._timeout, request.files)
+            worker.process.send(request, self._timeout)
 
     def ask(self, requests: Mapping[int, Request]) -> dict[int, Any]:
         """Sends one request to each of several workers and waits for all answers.
@@ -151,7 +137,7 @@ class WorkerPool:
         process = self._workers[index].process
         if process is not None:
             with contextlib.suppress(OSError):
-                process.channel.send(pickled((request.name, *request.arguments)), EXIT_S)
+                process.send(request, EXIT_S)
 
     def map(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any], weights: Weights) -> list[Any]:
         """Executes ``function(workspace, task)`` for each task, in as many workers as there are.
@@ -177,7 +163,9 @@ class WorkerPool:
                 lost: dict[int, Any] = {}
                 given = {index: waiting.pop() for index in free[: len(waiting)]}
                 working |= given
-                requests = {index: Request("run", (function, tasks[task], weights)) for index, task in given.items()}
+                requests = {
+                    index: Request("run", (function, tasks[task]), common=weights) for index, task in given.items()
+                }
                 for index, request in self._ready(requests, lost):
                     self._send(index, request)
                 answers = lost or (self._answers(set(working)) if working else {})
@@ -212,21 +200,20 @@ class WorkerPool:
 
     def _answers(self, waiting: set[int]) -> dict[int, Any]:
         """Waits until at least one of these workers answers or is lost."""
-        poll, found, sockets = select.poll(), dict[int, Any](), dict[int, int]()
+        found, left = dict[int, Any](), dict[int, Worker]()
         for index in waiting:
             process = self._workers[index].process
             assert process is not None
-            sockets[process.channel.fileno()] = index
-            poll.register(process.channel.fileno(), select.POLLIN)
+            left[index] = process
         wait_s = POLL_S if self._timeout is None else min(POLL_S, self._timeout / 4)
         while not found:
-            for socket, _ in poll.poll(1000 * wait_s):
-                index = sockets.pop(socket)
-                poll.unregister(socket)
-                found[index] = self._received(index)
-            for index in sockets.values():
+            indices = list(left)
+            for place in self._host.ready(list(left.values()), wait_s):
+                del left[indices[place]]
+                found[indices[place]] = self._received(indices[place])
+            for index in left:
                 reason = self._trouble(index)
-                if reason is not None and index not in found:
+                if reason is not None:
                     found[index] = self._replaced(index, reason)
         return found
 
@@ -234,10 +221,10 @@ class WorkerPool:
         worker = self._workers[index]
         assert worker.process is not None
         try:
-            message, _ = worker.process.channel.receive(self._timeout)
+            message = worker.process.receive(self._timeout)
         except (EOFError, OSError):
             return self._replaced(index, None)
-        fulfilled, answer, notes = pickle.loads(message)  # from our own child, over a socket without a name
+        fulfilled, answer, notes = pickle.loads(message)  # from a process that this one started for itself
         for level, text in notes:
             LOG.log(level, "%s", masked(text))
         if worker.asked.name in WORK:
@@ -251,12 +238,12 @@ class WorkerPool:
         assert worker.process is not None
         if worker.process.has_ended():
             return ""
-        calls, now = int(worker.process.progress[0]), time.monotonic()
-        if calls != worker.seen:
-            worker.seen, worker.seen_at = calls, now
+        progress, now = worker.process.progress(), time.monotonic()
+        if progress.calls != worker.seen:
+            worker.seen, worker.seen_at = progress.calls, now
         if self._timeout is None:
             return None
-        slow = worker.asked.name == BUILD or worker.process.constructs
+        slow = worker.asked.name == BUILD or progress.kind == CONSTRUCTS
         patience = max(self._timeout, START_S) if slow else self._timeout
         return f"did nothing for {patience:g} s" if now - worker.seen_at > patience else None
 
@@ -268,7 +255,7 @@ class WorkerPool:
         """
         worker = self._workers[index]
         assert worker.process is not None
-        (seed, at), process, worker.process = worker.process.doing(), worker.process, None
+        (seed, at), process, worker.process = worker.process.progress().doing(), worker.process, None
         ending = process.end(0.0 if reason else EXIT_S)
         what = f"worker {index} {reason or ending}{at}"
         key = (index, worker.asked.name) if seed is None else seed
@@ -293,7 +280,7 @@ class WorkerPool:
         """Ends all processes."""
         for worker in self._workers:
             if worker.process is not None:
-                worker.process.channel.close()  # they all end at the same time
+                worker.process.let_go()  # they all end at the same time
         deadline = time.monotonic() + EXIT_S
         for worker in self._workers:
             process, worker.process = worker.process, None
@@ -307,14 +294,6 @@ class _Failed:
 
     error: BaseException
     traceback: str
-
-
-def pickled(message: Any) -> bytes:
-    """A message to a worker; code that only this process has goes with it."""
-    try:
-        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return cloudpickle.dumps(message)  # type: ignore[no-any-return]
 
 
 def as_arrays(weights: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

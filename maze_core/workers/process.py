@@ -1,22 +1,27 @@
-"""One worker process: how it begins, how its end is told, and that it never outlives its parent."""
+"""Workers on this machine: how one begins, how its end is told, and that it never outlives its parent."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
+import select
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
+from typing import Any
 
+import cloudpickle
+
+from maze_core.blueprint import Blueprint
 from maze_core.workers.channel import Channel
+from maze_core.workers.host import START_S, Progress, Request, Worker
 from maze_core.workers.shared import new_memory, shared_arrays
 from maze_core.workers.start import start_python
 
 PROGRESS = [("<i8", (5,))]
-"""Layout of a worker's progress: calls of envs so far, kind of the present one, env, episode seed, step."""
-
-IDLE, CALLS, CONSTRUCTS = 0, 1, 2
-"""Kinds of what a worker does with an env: nothing, a step or reset, its construction."""
+"""Layout of a worker's `maze_core.workers.host.Progress`."""
 
 WORK = """
 from maze_core.workers.child import main
@@ -24,11 +29,33 @@ main(parent, *map(int, sys.argv[1:3]))
 """
 """What a worker executes."""
 
-START_S = 120.0
-"""Least seconds that a worker has for imports and for constructing envs."""
-
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that keep a worker to one thread: more would take the cores of the other workers."""
+
+
+class ProcessHost:
+    """Starts workers on this machine, and waits for them.
+
+    Args:
+        blueprint: What they build.
+    """
+
+    shares_memory = True
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._hello, self._folder = cloudpickle.dumps(blueprint), blueprint.folder
+
+    def start(self) -> WorkerProcess:
+        """Starts a worker."""
+        return WorkerProcess(self._hello, self._folder)
+
+    def ready(self, workers: Sequence[Worker], patience_s: float) -> Sequence[int]:
+        """Waits until one of these workers has answered or is dead."""
+        poll = select.poll()
+        sockets = {worker.fileno(): place for place, worker in enumerate(workers) if isinstance(worker, WorkerProcess)}
+        for socket_ in sockets:
+            poll.register(socket_, select.POLLIN)
+        return [sockets[socket_] for socket_, _ in poll.poll(1000 * patience_s)]
 
 
 class WorkerProcess:
@@ -44,9 +71,9 @@ class WorkerProcess:
 
     def __init__(self, hello: bytes, folder: str) -> None:
         own, other = socket.socketpair()
-        self.channel = Channel(own)
+        self._channel = Channel(own)
         memory = new_memory(PROGRESS)
-        (self.progress,) = shared_arrays(memory, PROGRESS)
+        (self._progress,) = shared_arrays(memory, PROGRESS)
         files, single = (other.fileno(), memory), dict.fromkeys(ONE_THREAD, "1")
         try:
             self._process = start_python(WORK, list(map(str, files)), folder=folder, environment=single, files=files)
@@ -57,36 +84,36 @@ class WorkerProcess:
             other.close()
             os.close(memory)
         with contextlib.suppress(OSError):  # one that is dead already shows when it is waited for
-            self.channel.send(hello, START_S)
+            self._channel.send(hello, START_S)
 
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._process.pid
+    def fileno(self) -> int:
+        """Descriptor of the socket on which it answers."""
+        return self._channel.fileno()
 
     def has_ended(self) -> bool:
         """Whether it is dead."""
         return self._process.poll() is not None
 
-    @property
-    def constructs(self) -> bool:
-        """Whether it is constructing an env."""
-        return bool(self.progress[1] == CONSTRUCTS)
+    def send(self, request: Request, patience_s: float | None) -> None:
+        """Sends a request."""
+        arguments = request.arguments if request.common is None else (*request.arguments, request.common)
+        self._channel.send(pickled((request.name, *arguments)), patience_s, request.files)
 
-    def doing(self) -> tuple[int | None, str]:
-        """Seed of the episode that it is at, if there is one, and what it is doing, in words."""
-        _, kind, env, seed, step = self.progress.tolist()
-        if kind == IDLE:
-            return None, ""
-        if kind == CONSTRUCTS:
-            return None, f" while env {env} was constructed"
-        if seed < 0:
-            return None, " in an env"  # one of a vector form of their own
-        return seed, f" in step {step} of env {env}, episode seed {seed}"
+    def receive(self, patience_s: float | None) -> bytearray:
+        """Its answer."""
+        return self._channel.receive(patience_s)[0]
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(*self._progress.tolist())
+
+    def let_go(self) -> None:
+        """Tells it to end."""
+        self._channel.close()
 
     def end(self, patience_s: float = 0.0) -> str:
         """Kills it, with everything that it started, unless it ends by itself; returns how it ended, in words."""
-        self.channel.close()
+        self._channel.close()
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience_s)
@@ -107,3 +134,11 @@ def ending(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"was killed by {name}" + (" (perhaps because memory ran out)" if name == "SIGKILL" else "")
+
+
+def pickled(message: Any) -> bytes:
+    """A message to a worker; code that only this process has goes with it."""
+    try:
+        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return cloudpickle.dumps(message)  # type: ignore[no-any-return]

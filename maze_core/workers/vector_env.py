@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from maze_core.rl.replay import EpisodeLog
 from maze_core.rl.spaces import any_member, arrays_of, copied, repeat, with_arrays
 from maze_core.rl.vector_env import Step
-from maze_core.workers.pool import Lost, Request, WorkerPool
+from maze_core.workers.host import Request
+from maze_core.workers.pool import Lost, WorkerPool
 from maze_core.workers.shared import layout_of, new_memory, shared_arrays
 
 LOG = logging.getLogger("maze")
@@ -34,7 +35,7 @@ NUMBERS = itertools.count()
 class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
     """Copies of an env, spread over workers; each steps its own one after the other.
 
-    Actions, observations, rewards and flags lie in memory that all processes see. What an env did
+    Actions, observations, rewards and flags lie in memory that all processes see, or are sent. What an env did
     depends on its seeds and actions only, so the number of workers changes nothing; and when a worker dies
     or hangs, another one repeats the episodes that it had.
 
@@ -63,10 +64,10 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         self._live = np.zeros(num_envs, bool)  # in an episode
         self._cut = np.zeros(num_envs, bool)  # whose episode was lost with a worker
         self._buffer = 0
-        self._share_memory()
+        self._make_arrays()
 
-    def _share_memory(self) -> None:
-        """The arrays of `maze_core.workers.child`: rewards, flags, actions, and observations twice.
+    def _make_arrays(self) -> None:
+        """The arrays that workers see or have copies of: rewards, flags, actions, and observations twice.
 
         Each step writes into the other observations than the one before. So those before it are still
         there when a worker dies in between.
@@ -75,10 +76,13 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         observation = create_empty_array(self.single_observation_space, self.num_envs, fn=np.zeros)
         flags = np.zeros(self.num_envs, bool)
         leaves = arrays_of(observation)
-        self._layout = layout_of([np.zeros(self.num_envs), flags, flags, *arrays_of(actions), *leaves, *leaves])
-        self._memory = new_memory(self._layout)
-        self._close_memory = weakref.finalize(self, os.close, self._memory)
-        arrays = shared_arrays(self._memory, self._layout)
+        arrays = [np.zeros(self.num_envs), flags, flags.copy(), *arrays_of(actions), *leaves, *copied(tuple(leaves))]
+        self._layout, self._memory = layout_of(arrays), -1
+        if self._pool.shares_memory:
+            self._memory = new_memory(self._layout)
+            self._close_memory = weakref.finalize(self, os.close, self._memory)
+            arrays = shared_arrays(self._memory, self._layout)
+        self._arrays = arrays
         self._rewards, self._terminated, self._truncated = arrays[:3]
         self._actions = arrays[3 : len(arrays) - 2 * len(leaves)]
         shown = arrays[len(arrays) - 2 * len(leaves) :]
@@ -109,8 +113,7 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
         for shared, leaf in zip(self._actions, leaves, strict=True):
             shared[...] = leaf
         before, self._buffer = self._buffer, 1 - self._buffer
-        step = Request("step", (self._number, self._buffer))
-        infos = self._ask(dict.fromkeys(range(len(self._slices)), step), before)
+        infos = self._ask({part: self._stepping(rows) for part, rows in enumerate(self._slices)}, before)
         rewards, terminated, truncated = (a.copy() for a in (self._rewards, self._terminated, self._truncated))
         if self._cut.any():
             rewards[self._cut], terminated[self._cut], truncated[self._cut] = 0.0, False, True
@@ -139,7 +142,8 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
                 self._hand_over(new, buffer)
             for part, answer in self._pool.ask(waiting).items():
                 if not isinstance(answer, Lost):
-                    answers[part] = answer
+                    answers[part], told = answer
+                    self._take_over(self._slices[part], told)
                     del waiting[part]
         return merged([(self._slices[part], answers[part]) for part in sorted(answers)], self.num_envs)
 
@@ -162,9 +166,22 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
                 )
             self._generations[part] = generation
 
+    def _take_over(self, rows: slice, told: Any) -> None:
+        """Rewards, flags and observations of a part that were sent."""
+        if told is not None:
+            shown = arrays_of(self._observations[self._buffer])
+            for own, array in zip((*self._arrays[:3], *shown), told, strict=True):
+                own[rows] = array
+
     def _opening(self, rows: slice) -> Request:
-        arguments = (self._number, self._training, rows.start, rows.stop - rows.start, self.num_envs, self._layout)
-        return Request("open", arguments, (self._memory,))
+        arguments = (self._number, self._training, rows.start, rows.stop - rows.start, self.num_envs)
+        if self._pool.shares_memory:
+            return Request("open", (*arguments, self._layout), (self._memory,))
+        return Request("open", (*arguments, [array[rows] for array in self._arrays]))
+
+    def _stepping(self, rows: slice) -> Request:
+        actions = () if self._pool.shares_memory else tuple(array[rows] for array in self._actions)
+        return Request("step", (self._number, self._buffer, *actions))
 
     def _repeating(self, rows: slice, buffer: int) -> Request | None:
         """Asks for the episodes under way in some envs; None if there is none that can be repeated."""
@@ -175,7 +192,8 @@ class WorkerVectorEnv(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **_: Any) -> None:
         """Closes the envs."""
-        self._close_memory()
+        if self._pool.shares_memory:
+            self._close_memory()
         for part, generation in enumerate(self._generations):
             if generation == self._pool.generation(part):
                 self._pool.tell(part, Request("close", (self._number,)))
