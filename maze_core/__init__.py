@@ -60,19 +60,23 @@ if TYPE_CHECKING:
     from maze_core.api.reports import report
     from maze_core.api.reproduction import Reproduction, reproduce
     from maze_core.api.sweep import Sweep, sweep
+    from maze_core.blueprint import Blueprint
     from maze_core.builtins.config import LocalRunnerConfig
     from maze_core.builtins.runners import LocalRunner
     from maze_core.exports.artefact import ExportedPolicy, load_policy
     from maze_core.runs.trajectories import load_trajectories, save_trajectory
+    from maze_core.workers.host import Progress, Request, Worker, WorkerHost
+    from maze_core.workers.responder import Responder
 
 __all__ = [
-    "API_VERSION", "Acting", "Activation", "BoxDistribution", "Callback", "CallbackSpec", "CommandSpec", "Comparison",
-    "ConfigError", "CriticSpec", "DrawsActions", "EndedTrial", "EnvFaultError", "EnvSpec", "EpochReport",
-    "EvaluationConfig", "ExportedPolicy", "Goal", "LocalRunner", "LocalRunnerConfig", "MazeError", "ModelSpec",
-    "Multirun", "NonFiniteError", "NothingUsableError", "Outcome", "Parameter", "PluginError", "PolicySpec",
-    "Reproduction", "RolloutResult", "RunContext", "RunInfo", "RunProgress", "RunSummary", "Runner", "RunnerConfig",
-    "RunnerSpec", "Schedule", "StorageError", "Sweep", "Sweeper", "SweeperConfig", "SweeperSpec", "Trainer",
-    "TrainerSpec", "TrainingJob", "Trial", "UserError", "Workspace", "WrapperSpec", "compare", "did_you_mean", "export",
+    "API_VERSION", "Acting", "Activation", "Blueprint", "BoxDistribution", "Callback", "CallbackSpec",
+    "CommandSpec", "Comparison", "ConfigError", "CriticSpec", "DrawsActions", "EndedTrial", "EnvFaultError",
+    "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "Goal", "LocalRunner", "LocalRunnerConfig",
+    "MazeError", "ModelSpec", "Multirun", "NonFiniteError", "NothingUsableError", "Outcome", "Parameter",
+    "PluginError", "PolicySpec", "Progress", "Reproduction", "Request", "Responder", "RolloutResult", "RunContext",
+    "RunInfo", "RunProgress", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "Schedule", "StorageError",
+    "Sweep", "Sweeper", "SweeperConfig", "SweeperSpec", "Trainer", "TrainerSpec", "TrainingJob", "Trial",
+    "UserError", "Worker", "WorkerHost", "Workspace", "WrapperSpec", "compare", "did_you_mean", "export",
     "hookimpl", "load_policy", "load_trajectories", "multirun", "report", "reproduce", "require", "rollout",
     "save_trajectory", "sweep",
 ]  # fmt: skip
@@ -96,6 +100,12 @@ _LAZY = {
     "rollout": "maze_core.api",
     "ExportedPolicy": "maze_core.exports.artefact",
     "load_policy": "maze_core.exports.artefact",
+    "Blueprint": "maze_core.blueprint",
+    "Progress": "maze_core.workers.host",
+    "Request": "maze_core.workers.host",
+    "Responder": "maze_core.workers.responder",
+    "Worker": "maze_core.workers.host",
+    "WorkerHost": "maze_core.workers.host",
     "load_trajectories": "maze_core.runs.trajectories",
     "save_trajectory": "maze_core.runs.trajectories",
 }

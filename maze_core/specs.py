@@ -167,11 +167,17 @@ class TrainerSpec(Spec):
 class RunnerSpec(Spec):
     """Where envs and evaluations execute: ``build(config) -> Runner``.
 
-    The config derives from `maze_core.RunnerConfig`.
+    The config derives from `maze_core.RunnerConfig`. What it adds says where work executes, and changes no result: a
+    run that goes on may change it.
+
+    Args:
+        build_jobs: ``(config) -> maze_core.JobHost``, where whole runs execute side by side, as those of
+            ``maze train --multirun`` and ``maze sweep``; None for processes of this machine.
     """
 
     kind = "runner"
     group = "runner"
+    build_jobs: Build | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

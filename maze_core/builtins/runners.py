@@ -70,8 +70,11 @@ class LocalRunner:
         workers = f"{n_workers} worker{'s' if n_workers > 1 else ''}{why}"
         if not isinstance(base, InProcessVectorEnv):
             return f"in this process; populations and evaluations in {workers}"
+        here, remark = self.steps_here(workspace.actors, probe)
+        if here:
+            return f"in this process{remark}; populations and evaluations in {workers}"
         self._spaces = base.single_observation_space, base.single_action_space
-        return f"in {workers}"
+        return f"in {workers}{remark}"
 
     def host(self, blueprint: Blueprint, n_workers: int) -> WorkerHost:
         """Where workers are that build this; a runner whose workers are elsewhere says so here."""
@@ -84,13 +87,23 @@ class LocalRunner:
         cores = n_cores()
         if cores == 1:
             return 0, "in this process, because there is one core"
-        try:
-            step_s = step_time(probe, actors)
-        except MazeError:  # training will tell
+        step_s = self.step_s(actors, probe)
+        if step_s is None:
             return 0, ""
         if step_s < PAYS_FROM_S:
             return 0, f"in this process, because a step takes {1000 * step_s:.2g} ms"
         return cores, f", because a step takes {1000 * step_s:.2g} ms"
+
+    def step_s(self, actors: Actors, probe: AnyVectorEnv) -> float | None:
+        """Seconds that an env step takes; None if the env cannot be stepped."""
+        try:
+            return step_time(probe, actors)
+        except MazeError:  # training will tell
+            return None
+
+    def steps_here(self, actors: Actors, probe: AnyVectorEnv) -> tuple[bool, str]:
+        """Whether envs of training step in this process although there are workers, and a remark on it."""
+        return False, ""
 
     def vector_env(self, num_envs: int, training: bool) -> AnyVectorEnv | None:
         """Copies of the env that step in workers, if there are workers."""

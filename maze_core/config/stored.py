@@ -23,7 +23,7 @@ from maze_core.config.hidden import hide_variables
 from maze_core.config.overrides import Item
 from maze_core.errors import ConfigError, NothingUsableError, UserError, masked
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry, kind_of
-from maze_core.run_config import CHANGEABLE, RunConfig, TrainingConfig
+from maze_core.run_config import CHANGEABLE, RunConfig, RunnerConfig, TrainingConfig
 from maze_core.specs import Spec, resolve_build
 
 MAX_BYTES, MAX_EVENTS, MAX_DEPTH, MAX_TEXT = 2**18, 20_000, 30, 5000
@@ -33,6 +33,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 PATHS = ("run_dir", "input_dir")
 """What may have any name that a folder has: nothing is read from there when a run goes on."""
+
+COMMON_OPTIONS = [field.name for field in dataclasses.fields(RunnerConfig)]
+"""What all runners have."""
 
 
 class ForeignConfigError(NothingUsableError):
@@ -165,6 +168,9 @@ def configure_stored(
             reader.set(cfg, key, key, value)
     reader.check_all_used()
     composition = Composition(cfg, reader.choices(), root=root)
+    for item in items:
+        if item.key == "runner" and item.operation == "set" and item.value != composition.choices["runner"]:
+            reader.specs["runner"] = _choose_runner(registry, composition, str(item.value))
     own = _apply_items(registry, composition, items, data) | set(vouched)
     config, components = typed(registry, composition)
     for path, spec in reader.specs.items():
@@ -282,17 +288,34 @@ def _apply_items(
     for item in items:
         if item.key == "callbacks":
             _choose_callbacks(registry, composition, item)
-        elif any(item.key == key or item.key.startswith(f"{key}.") for key in CHANGEABLE):
+        elif any(item.key == key or item.key.startswith(f"{key}.") for key in CHANGEABLE) or _is_runners_own(item):
             apply_item(composition, item)
         elif item.operation == "delete" or not _is_as_recorded(composition, item, data):
             refused.append(item.text)
     if refused:
         raise UserError(
             f"a run that goes on cannot change {', '.join(refused)}: it would be another run.\n"
-            f"What may change: {', '.join(CHANGEABLE)}.\n"
+            f"What may change: {', '.join(CHANGEABLE)}; runner, and what a runner adds to these options.\n"
             "To start another run from these weights: maze train input_dir=<run> and what is to differ."
         )
     return {item.key for item in items}
+
+
+def _is_runners_own(item: Item) -> bool:
+    """Whether it is an option that a runner adds to those that all have: it changes no result."""
+    group, _, name = item.key.partition(".")
+    return group == "runner" and name != "" and name.split(".")[0] not in COMMON_OPTIONS
+
+
+def _choose_runner(registry: Registry, composition: Composition, name: str) -> Spec:
+    """Puts another runner in place of the recorded one: the result does not depend on it."""
+    spec = registry.get("runner", name)
+    before, node = composition.cfg["runner"], OmegaConf.structured(spec.config)
+    for key in COMMON_OPTIONS:
+        node[key] = before._get_node(key)
+    composition.cfg["runner"] = node
+    composition.choices["runner"] = name
+    return spec
 
 
 def _choose_callbacks(registry: Registry, composition: Composition, item: Item) -> None:

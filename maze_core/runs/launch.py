@@ -307,8 +307,9 @@ def run_fingerprint(registry: Registry, configured: Configured, built: BuiltRun)
 
 
 def used_plugins(registry: Registry, configured: Configured) -> list[Plugin]:
-    """The plugins that a configuration uses; callbacks do not count, since results do not depend on them."""
-    named = {path: name for path, name in configured.components.items() if path.split(".")[0] != "callbacks"}
+    """The plugins that a configuration uses; those without influence on results do not count."""
+    without = ("callbacks", "runner")
+    named = {path: name for path, name in configured.components.items() if path.split(".")[0] not in without}
     owners = [registry.owner(registry.get(kind_of(path) or "", name)) for path, name in named.items()]
     return list({plugin.name: plugin for plugin in owners}.values())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+import cloudpickle
 
 IDLE, CALLS, CONSTRUCTS = 0, 1, 2
 """Kinds of what a worker does with an env: nothing, a step or reset, its construction."""
@@ -56,6 +59,15 @@ class Request:
     arguments: tuple[Any, ...] = ()
     files: tuple[int, ...] = ()
     common: Any = None
+
+    def to_bytes(self, with_common: bool = True) -> bytes:
+        """As `maze_core.workers.responder.Responder.answer` takes it, with or without what is common."""
+        last = (self.common,) if with_common and self.common is not None else ()
+        return pickled((self.name, *self.arguments, *last))
+
+    def common_bytes(self) -> bytes:
+        """What is common, as `maze_core.workers.responder.Responder.answer` takes it."""
+        return pickled(self.common)
 
 
 class Worker(Protocol):
@@ -119,3 +131,11 @@ class WorkerHost(Protocol):
             The places in the sequence of those to receive from.
         """
         ...
+
+
+def pickled(message: Any) -> bytes:
+    """A message to a worker; code that only this process has goes with it."""
+    try:
+        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return cloudpickle.dumps(message)  # type: ignore[no-any-return]

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import select
 import signal
 import socket
 import subprocess
 from collections.abc import Sequence
-from typing import Any
-
-import cloudpickle
 
 from maze_core.blueprint import Blueprint
 from maze_core.workers.channel import Channel
@@ -43,7 +39,7 @@ class ProcessHost:
     shares_memory = True
 
     def __init__(self, blueprint: Blueprint) -> None:
-        self._hello, self._folder = cloudpickle.dumps(blueprint), blueprint.folder
+        self._hello, self._folder = blueprint.to_bytes(), blueprint.folder
 
     def start(self) -> WorkerProcess:
         """Starts a worker."""
@@ -96,8 +92,7 @@ class WorkerProcess:
 
     def send(self, request: Request, patience_s: float | None) -> None:
         """Sends a request."""
-        arguments = request.arguments if request.common is None else (*request.arguments, request.common)
-        self._channel.send(pickled((request.name, *arguments)), patience_s, request.files)
+        self._channel.send(request.to_bytes(), patience_s, request.files)
 
     def receive(self, patience_s: float | None) -> bytearray:
         """Its answer."""
@@ -134,11 +129,3 @@ def ending(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"was killed by {name}" + (" (perhaps because memory ran out)" if name == "SIGKILL" else "")
-
-
-def pickled(message: Any) -> bytes:
-    """A message to a worker; code that only this process has goes with it."""
-    try:
-        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return cloudpickle.dumps(message)  # type: ignore[no-any-return]

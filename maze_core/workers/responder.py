@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import platform
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from maze_core.blueprint import Blueprint
 from maze_core.build import build_workspace
 from maze_core.errors import EnvFaultError
 from maze_core.rl.replay import repeat_episodes
@@ -33,13 +35,15 @@ class Responder:
     Args:
         hello: The blueprint, pickled by the process whose pool it is.
         progress: A `maze_core.workers.host.Progress` as an array, [5].
+        folder: Where the content of the blueprint's folder lies here; None for there.
     """
 
-    def __init__(self, hello: bytes | bytearray, progress: NDArray[np.int64]) -> None:
+    def __init__(self, hello: bytes | bytearray, progress: NDArray[np.int64], folder: str | None = None) -> None:
         self._notes, self._progress, self._own = _Notes(), progress, os.getpid()
         LOG.addHandler(self._notes)
         LOG.propagate = False
-        self._requests = Requests(_announcer(progress), cloudpickle.loads(hello))
+        blueprint: Blueprint = cloudpickle.loads(hello)
+        self._requests = Requests(_announcer(progress), blueprint if folder is None else blueprint.moved(folder))
 
     def answer(self, message: bytes | bytearray, files: Sequence[int] = (), common: Any = None) -> bytes | None:
         """Whether a request was fulfilled, its result or the error with its traceback, and notes; None if nobody waits.
@@ -109,13 +113,18 @@ class Requests:
         blueprint: What to build.
     """
 
-    def __init__(self, announce: Callable[[int, int | None, int], None], blueprint: Any) -> None:
+    def __init__(self, announce: Callable[[int, int | None, int], None], blueprint: Blueprint) -> None:
         self._announce, self._blueprint = announce, blueprint
         self._workspace: EnvWorkspace | None = None
         self._slices: dict[int, _Slice] = {}
 
     def build(self) -> None:
         """Builds envs and policy."""
+        differences = self._blueprint.check()
+        if differences:
+            LOG.warning(
+                "a worker on %s has %s: the last bits of results may differ.", platform.node(), ", ".join(differences)
+            )
         registry, config = self._blueprint.load()
         config.runner.device = "cpu"  # others compute in the main process
         self._workspace = build_workspace(registry, config)

@@ -35,13 +35,16 @@ def weights_hash(context: RunContext) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def faulty(algorithm: str, n_workers: int = 0, run_dir: Path = Path("run"), **options: Any) -> RunContext:
+def faulty(
+    algorithm: str, n_workers: int = 0, run_dir: Path = Path("run"), *, place: str = "local", **options: Any
+) -> RunContext:
     """A run on env `faulty`.
 
     Args:
         algorithm: es, ppo or a2c.
         n_workers: How many.
         run_dir: Its directory.
+        place: The runner.
         options: Of the env, or else of the runner.
     """
     env = {name: value for name, value in options.items() if name in ENV_FIELDS}
@@ -51,7 +54,7 @@ def faulty(algorithm: str, n_workers: int = 0, run_dir: Path = Path("run"), **op
         **SIZES[algorithm], "runner.n_workers": n_workers, "runner.evaluation.n_episodes": 3,
         "model.hidden_sizes": [4], "run_dir": str(run_dir), **runner,
     }  # fmt: skip
-    return RunContext(env={"faulty": env}, algorithm=algorithm, callbacks=[], overrides=overrides, seed=3,
+    return RunContext(env={"faulty": env}, algorithm=algorithm, runner=place, callbacks=[], overrides=overrides, seed=3,
                       plugins=[str(FAULTY)], silent=True)  # fmt: skip
 
 
