@@ -14,6 +14,7 @@ from maze_core.errors import (
     ConfigError,
     EnvFaultError,
     MazeError,
+    MissingPackageError,
     NonFiniteError,
     NothingUsableError,
     PluginError,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from maze_core.builtins.config import LocalRunnerConfig
     from maze_core.builtins.runners import LocalRunner
     from maze_core.exports.artefact import ExportedPolicy, load_policy
+    from maze_core.runs.job_hosts import JobHost, JobLostError, LocalJobs, RunningJob
     from maze_core.runs.trajectories import load_trajectories, save_trajectory
     from maze_core.workers.host import Progress, Request, Worker, WorkerHost
     from maze_core.workers.responder import Responder
@@ -71,14 +73,14 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION", "Acting", "Activation", "Blueprint", "BoxDistribution", "Callback", "CallbackSpec",
     "CommandSpec", "Comparison", "ConfigError", "CriticSpec", "DrawsActions", "EndedTrial", "EnvFaultError",
-    "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "Goal", "LocalRunner", "LocalRunnerConfig",
-    "MazeError", "ModelSpec", "Multirun", "NonFiniteError", "NothingUsableError", "Outcome", "Parameter",
-    "PluginError", "PolicySpec", "Progress", "Reproduction", "Request", "Responder", "RolloutResult", "RunContext",
-    "RunInfo", "RunProgress", "RunSummary", "Runner", "RunnerConfig", "RunnerSpec", "Schedule", "StorageError",
-    "Sweep", "Sweeper", "SweeperConfig", "SweeperSpec", "Trainer", "TrainerSpec", "TrainingJob", "Trial",
-    "UserError", "Worker", "WorkerHost", "Workspace", "WrapperSpec", "compare", "did_you_mean", "export",
-    "hookimpl", "load_policy", "load_trajectories", "multirun", "report", "reproduce", "require", "rollout",
-    "save_trajectory", "sweep",
+    "EnvSpec", "EpochReport", "EvaluationConfig", "ExportedPolicy", "Goal", "JobHost", "JobLostError", "LocalJobs",
+    "LocalRunner", "LocalRunnerConfig", "MazeError", "MissingPackageError", "ModelSpec", "Multirun", "NonFiniteError",
+    "NothingUsableError", "Outcome", "Parameter", "PluginError", "PolicySpec", "Progress", "Reproduction",
+    "Request", "Responder", "RolloutResult", "RunContext", "RunInfo", "RunProgress", "RunSummary", "Runner",
+    "RunnerConfig", "RunnerSpec", "RunningJob", "Schedule", "StorageError", "Sweep", "Sweeper", "SweeperConfig",
+    "SweeperSpec", "Trainer", "TrainerSpec", "TrainingJob", "Trial", "UserError", "Worker", "WorkerHost",
+    "Workspace", "WrapperSpec", "compare", "did_you_mean", "export", "hookimpl", "load_policy", "load_trajectories",
+    "multirun", "report", "reproduce", "require", "rollout", "save_trajectory", "sweep",
 ]  # fmt: skip
 
 
@@ -101,6 +103,10 @@ _LAZY = {
     "ExportedPolicy": "maze_core.exports.artefact",
     "load_policy": "maze_core.exports.artefact",
     "Blueprint": "maze_core.blueprint",
+    "JobHost": "maze_core.runs.job_hosts",
+    "JobLostError": "maze_core.runs.job_hosts",
+    "LocalJobs": "maze_core.runs.job_hosts",
+    "RunningJob": "maze_core.runs.job_hosts",
     "Progress": "maze_core.workers.host",
     "Request": "maze_core.workers.host",
     "Responder": "maze_core.workers.responder",

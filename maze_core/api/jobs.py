@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maze_core.api.asked import Sources, named_input_dir
-from maze_core.config import ConfigRequest, configure, expand_sweeps, variables_in
+from maze_core.config import ConfigRequest, Configured, configure, expand_sweeps, variables_in
 from maze_core.config.overrides import read_items
+from maze_core.config.stored import is_runners_own
 from maze_core.errors import MazeError, NothingUsableError, StorageError, UserError, checked_texts, printable
 from maze_core.field_docs import as_text
 from maze_core.registry import Registry, load_registry
 from maze_core.runs.files import read_json
+from maze_core.runs.job_hosts import JobHost, LocalJobs
 from maze_core.runs.jobs import Ended, Job, run_jobs
 from maze_core.runs.lock import RunLock
 from maze_core.runs.metrics import final_return
 from maze_core.runs.run_directory import RunDirectory
 from maze_core.runs.stored_run import MULTIRUN, StoredRun, is_run_directory
-from maze_core.runs.threads import n_cores
+from maze_core.specs import RunnerSpec, resolve_build
 
 LOGS = "logs"
 MAX_RECORD = 2**24
@@ -102,7 +104,8 @@ def multirun(
         overrides: As on the command line: ``algorithm.lr=0.1,0.2``, ``seed=range(3)``. ``run_dir`` is the directory of
             all, below which each has its number; a new one below outputs/multirun if it is not named.
         zipped: Whether the n-th values of all overrides belong together, instead of every combination.
-        n_parallel: How many run at the same time; as many as there are cores if not given.
+        n_parallel: How many run at the same time; as many as their runner has room for if not given: local ones have
+            the cores of this machine.
         config_name: Root configuration.
         config_dir: Directory with configuration files of your own.
         plugins: Modules, files or folders to load plugins from.
@@ -119,7 +122,9 @@ def multirun(
     sources.check()
     texts = checked_texts("overrides", overrides)
     combinations, requested = _combinations(texts, zipped)
-    variables = check_jobs(combinations, sources)
+    registry = load_registry(sources.plugins, sources.local_plugins, named_input_dir(list(combinations[0])))
+    checked = check_jobs(registry, combinations, sources)
+    variables = sorted({name for configured in checked for name in variables_in(configured.to_data())})
     directory = _directory(requested)
     with ExitStack() as held:
         held.callback(RunLock(directory.path).release)
@@ -136,7 +141,8 @@ def multirun(
             for number, job in enumerate(known, 1)
             if job in combinations
         ]
-        results, signal = _run(jobs, directory.path, min(n_parallel or n_cores(), len(jobs)), tell)
+        host = job_host(registry, checked[0])
+        results, signal = _run(jobs, directory.path, min(n_parallel or host.n_slots, len(jobs)), tell, host)
     options = ["--multirun", *(["--zip"] if zipped else [])]
     options += [] if n_parallel is None else ["--parallel", str(n_parallel)]
     words = [*options, *with_run_dir(texts, directory.path)]
@@ -166,31 +172,41 @@ def with_run_dir(texts: Sequence[str], path: Path) -> list[str]:
     return [*(text for text in texts if not re.match(r"\+{0,2}run_dir=", text)), f"run_dir={as_text(str(path))}"]
 
 
-def check_jobs(combinations: Sequence[Overrides], sources: Sources) -> list[str]:
+def check_jobs(registry: Registry, combinations: Sequence[Overrides], sources: Sources) -> list[Configured]:
     """Checks the configurations of jobs: each combination, and each seed, once.
 
     Returns:
-        Names of the environment variables that they use.
+        Those that were checked.
 
     Raises:
         UserError: If something is unknown or contradictory.
         ConfigError: If a value is not allowed.
     """
-    registry = load_registry(sources.plugins, sources.local_plugins, named_input_dir(list(combinations[0])))
     seen: set[Overrides] = set()
-    variables: set[str] = set()
+    checked: list[Configured] = []
     for job in combinations:
         seeds = tuple(text for text in job if text.startswith("seed="))
         others = tuple(text for text in job if text not in seeds)
         if others not in seen or seeds not in seen:
-            variables |= set(_checked(registry, sources, job))
+            checked.append(
+                configure(registry, ConfigRequest(sources.config_name, read_items(job), sources.config_dirs))
+            )
             seen |= {others, seeds}
-    return sorted(variables)
+    return checked
 
 
-def _checked(registry: Registry, sources: Sources, job: Overrides) -> list[str]:
-    request = ConfigRequest(sources.config_name, read_items(job), sources.config_dirs)
-    return variables_in(configure(registry, request).to_data())
+def job_host(registry: Registry, configured: Configured) -> JobHost:
+    """Where jobs execute: where their runner says; of several runners where the one of this job says.
+
+    Raises:
+        UserError: If that is not possible now.
+    """
+    spec = registry.get("runner", configured.components["runner"])
+    assert isinstance(spec, RunnerSpec)
+    if spec.build_jobs is None:
+        return LocalJobs()
+    host: JobHost = resolve_build(spec.build_jobs)(configured.config.runner)
+    return host
 
 
 def make_job(
@@ -209,7 +225,8 @@ def make_job(
     """
     directory = folder / str(number)
     train = [*overrides, f"run_dir={as_text(str(directory))}", "--quiet"]
-    resume = [str(directory), *(word for name in variables for word in ("--env", name)), "--quiet"]
+    where = [item.text for item in read_items(overrides) if is_runners_own(item.key)]
+    resume = [str(directory), *where, *(word for name in variables for word in ("--env", name)), "--quiet"]
     return Job(
         number, " ".join(text for text in overrides if text not in shared), directory, folder / LOGS / f"{number}.log",
         tuple(sources.words(train, "train")), tuple(sources.words(resume, "resume")),
@@ -249,7 +266,7 @@ def _recorded(directory: Path, options: Sequence[str]) -> list[Overrides]:
 
 
 def _run(
-    jobs: Sequence[Job], directory: Path, n_parallel: int, tell: Callable[[str], None]
+    jobs: Sequence[Job], directory: Path, n_parallel: int, tell: Callable[[str], None], host: JobHost
 ) -> tuple[list[JobResult], int | None]:
     """Runs all jobs that are not finished, and tells of each as it ends."""
     before = {job.number for job in jobs if result_of(job).status == "finished"}
@@ -266,7 +283,7 @@ def _run(
         n_ended += not how.obeyed
         tell(f"[{n_ended}/{len(jobs)}] job {how.job.number} {told(result)} in {how.seconds:.0f} s: {how.job.what}")
 
-    signal = run_jobs(jobs, n_parallel, ended)
+    signal = run_jobs(jobs, n_parallel, ended, host=host)
     return [result_of(job, problems.get(job.number)) for job in jobs], signal
 
 

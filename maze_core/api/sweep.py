@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from maze_core.api.asked import Sources, named_input_dir
-from maze_core.api.jobs import make_job, with_run_dir
+from maze_core.api.jobs import job_host, make_job, with_run_dir
 from maze_core.config import ConfigRequest, Configured, configure, variables_in
 from maze_core.config.overrides import Item, read_items, split_space
 from maze_core.errors import MazeError, NothingUsableError, StorageError, UserError, checked_texts, printable
@@ -24,12 +24,12 @@ from maze_core.registry import GROUPS, Registry, load_registry
 from maze_core.rl.streams import draw_root_seed
 from maze_core.run_config import SweepConfig, SweeperConfig
 from maze_core.runs.files import read_json
+from maze_core.runs.job_hosts import JobHost, LocalJobs
 from maze_core.runs.jobs import Ended, Job, Standing, run_jobs
 from maze_core.runs.lock import RunLock
 from maze_core.runs.metrics import read_metrics, series
 from maze_core.runs.run_directory import RunDirectory
 from maze_core.runs.stored_run import METRICS, SWEEP, StoredRun, entries_of
-from maze_core.runs.threads import n_cores
 from maze_core.specs import resolve_build
 from maze_core.sweeps import EndedTrial, Goal, Outcome, Parameter, Sweeper, Trial, read_space
 
@@ -121,7 +121,8 @@ def sweep(
             resolve_build(registry.get("sweeper", name).build), config.sweeper, space, directory.path, seed
         )
         make = partial(_job, directory.path, sources, variables, shared, seed)
-        done = _Search(config.sweeper, sweeper, make, tell).run(directory.path, shared)
+        host = partial(job_host, registry, configured)
+        done = _Search(config.sweeper, sweeper, make, tell, host).run(directory.path, shared)
     words = with_run_dir(checked_texts("overrides", overrides), directory.path)
     return replace(done, again=shlex.join(["maze", *sources.words(words, "sweep")]))
 
@@ -250,12 +251,14 @@ class _Search:
         sweeper: Proposes values.
         make: Makes the job of a trial.
         tell: Is given lines about what happens.
+        host: Makes the place where their processes are.
     """
 
     def __init__(
-        self, config: SweeperConfig, sweeper: Sweeper, make: Callable[[Trial], Job], tell: Callable[[str], None]
-    ) -> None:
-        self._config, self._sweeper, self._make, self._tell = config, sweeper, make, tell
+        self, config: SweeperConfig, sweeper: Sweeper, make: Callable[[Trial], Job], tell: Callable[[str], None],
+        host: Callable[[], JobHost] = LocalJobs,
+    ) -> None:  # fmt: skip
+        self._config, self._sweeper, self._make, self._tell, self._host = config, sweeper, make, tell, host
         self._trials: dict[int, Trial] = {}  # those at work, by number
         self._told: dict[int, tuple[int, int]] = {}  # size of the statistics, and last epoch that was told
         self._pruned: set[int] = set()
@@ -268,13 +271,14 @@ class _Search:
         Raises:
             MazeError: If none can bring anything; those at work are left to go on another time.
         """
-        n_parallel = min(self._config.n_parallel or n_cores(), self._config.n_trials)
+        host = self._host()
+        n_parallel = min(self._config.n_parallel or host.n_slots, self._config.n_trials)
         before = len(self._sweeper.ended())
         self._tell(
             f"{self._config.n_trials} trials in {directory}, {n_parallel} at a time"
             f"{f', {before} of them ended before' if before else ''}."
         )
-        signal = run_jobs(self._jobs(), n_parallel, self._ended, self._wanted)
+        signal = run_jobs(self._jobs(), n_parallel, self._ended, self._wanted, host)
         if self._halted is not None:
             raise self._halted
         trials = sorted(self._sweeper.ended(), key=self._rank)

@@ -288,7 +288,7 @@ def _apply_items(
     for item in items:
         if item.key == "callbacks":
             _choose_callbacks(registry, composition, item)
-        elif any(item.key == key or item.key.startswith(f"{key}.") for key in CHANGEABLE) or _is_runners_own(item):
+        elif any(item.key == key or item.key.startswith(f"{key}.") for key in CHANGEABLE) or is_runners_own(item.key):
             apply_item(composition, item)
         elif item.operation == "delete" or not _is_as_recorded(composition, item, data):
             refused.append(item.text)
@@ -301,9 +301,9 @@ def _apply_items(
     return {item.key for item in items}
 
 
-def _is_runners_own(item: Item) -> bool:
+def is_runners_own(key: str) -> bool:
     """Whether it is an option that a runner adds to those that all have: it changes no result."""
-    group, _, name = item.key.partition(".")
+    group, _, name = key.partition(".")
     return group == "runner" and name != "" and name.split(".")[0] not in COMMON_OPTIONS
 
 

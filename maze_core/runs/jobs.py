@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO
 
 from maze_core.errors import MazeError, StorageError, UserError, printable
 from maze_core.runs.checkpointer import CHECKPOINTS
-from maze_core.runs.files import UnreadableError, open_file, open_log, reason_of
+from maze_core.runs.files import UnreadableError, open_file, reason_of
+from maze_core.runs.job_hosts import JobHost, JobLostError, LocalJobs
 from maze_core.runs.lock import LOCK, RunLock
 from maze_core.runs.run_directory import NORMALIZATION
 from maze_core.runs.stop_request import StopRequest
 from maze_core.runs.stored_run import CONFIG, METRICS, SPACES, StoredRun, entries_of, is_run_directory
-from maze_core.workers.fork_server import POSSIBLE, ForkServer, Process
 from maze_core.workers.process import ending
-from maze_core.workers.start import start_python
 
-WORK = """
-import json, sys
-from maze_core.cli.main import maze
-maze.main(json.loads(sys.argv[1]), prog_name="maze")
-"""
-"""What a job's process executes."""
+LOG = logging.getLogger("maze")
+LOST = -signal.SIGKILL
 
 AT_START = {
     CONFIG, SPACES, METRICS, LOCK, NORMALIZATION, CHECKPOINTS, "overrides.txt", "command.txt", "environment.json",
@@ -138,46 +132,39 @@ class JobProcess:
     Args:
         job: Which.
         goes_on: Whether it was begun before.
-        server: Starts its process faster; None where there is none.
+        host: Where its process is.
 
     Raises:
-        StorageError: If its log cannot be written.
+        StorageError: If it cannot be started.
     """
 
-    def __init__(self, job: Job, goes_on: bool, server: ForkServer | None) -> None:
+    def __init__(self, job: Job, goes_on: bool, host: JobHost) -> None:
         self.job, self.started, self.asked = job, time.monotonic(), False
-        words = job.resume if goes_on else job.train
         try:
-            with open_log(job.log) as log:
-                self._process = _process(words, log, server)
+            self._process = host.start(job.resume if goes_on else job.train, job.directory, job.log)
         except OSError as error:
             raise StorageError(f"job {job.number} cannot be started: {reason_of(error)}.") from None
 
-    def ended(self) -> int | None:
-        """Its exit code, if it ended; negative for the number of a signal."""
-        return self._process.poll()
+    def ended(self) -> Ended | None:
+        """How it ended; None while it runs."""
+        try:
+            code, problem, lost = self._process.poll(), "", False
+        except JobLostError as error:
+            code, problem, lost = LOST, f"job {self.job.number} was lost: {error}.", True
+        except MazeError as error:
+            code, problem, lost = error.exit_code, str(error), False
+        seconds = time.monotonic() - self.started
+        return None if code is None else Ended(self.job, code, seconds, self.asked, problem, lost)
 
     def stop(self) -> None:
         """Asks it to save its state and to end, once."""
         if not self.asked:
             self.asked = True
-            self._process.send_signal(signal.SIGTERM)
+            self._process.stop()
 
     def kill(self) -> None:
         """Ends it, with everything that it started."""
-        if self._process.poll() is None:
-            for kill in (os.killpg, os.kill):  # it may not have a group of its own yet
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    kill(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-def _process(words: Sequence[str], log: IO[bytes], server: ForkServer | None) -> Process:
-    """A process of the command line; what it prints is appended to a file."""
-    arguments, environment = [json.dumps(list(words))], {"COLUMNS": "120"}
-    if server is None:
-        return start_python(WORK, arguments, output=log, environment=environment)
-    return server.start(WORK, arguments, log.fileno(), environment)
+        self._process.kill()
 
 
 @dataclass(frozen=True)
@@ -189,7 +176,8 @@ class Ended:
         code: Its exit code; negative for the number of a signal.
         seconds: How long it took.
         asked: Whether it was asked to end.
-        problem: Why it was not even started; empty if it was.
+        problem: Why it was not even started, or what became of it; empty if its code says it.
+        lost: Whether it is gone with its machine.
     """
 
     job: Job
@@ -197,6 +185,7 @@ class Ended:
     seconds: float = 0.0
     asked: bool = False
     problem: str = ""
+    lost: bool = False
 
     @property
     def obeyed(self) -> bool:
@@ -214,6 +203,7 @@ def run_jobs(
     n_parallel: int,
     ended: Callable[[Ended], None],
     wanted: Callable[[Job], bool] = lambda job: True,
+    host: JobHost | None = None,
 ) -> int | None:
     """Runs jobs, the next one as soon as there is room; those that are finished are left alone.
 
@@ -222,30 +212,28 @@ def run_jobs(
         n_parallel: How many run at the same time, >= 1.
         ended: Is told of each job whose process ended.
         wanted: Is asked again and again about a running job; False asks it to end.
+        host: Where their processes are; on this machine if not given. It is closed.
 
     Returns:
         The signal that interrupted this process, if there was one: all running jobs were asked to end, and have.
     """
     running: list[JobProcess] = []
-    source, more = iter(jobs), True
     stop = StopRequest("ending as soon as all running jobs have saved their state")
-    with stop.listening(), ExitStack() as opened:
-        servers = _Servers(opened)
+    with stop.listening(), contextlib.closing(host or LocalJobs()) as place:
+        source = _Queue(jobs, place.max_restarts)
         try:
             while True:
-                while more and stop.signal is None and len(running) < n_parallel:
-                    job = next(source, None)
-                    more = job is not None
-                    if job is not None:
-                        running += _started(job, ended, servers)
+                while stop.signal is None and len(running) < n_parallel and (job := source.next()) is not None:
+                    running += _started(job, ended, place)
                 if not running:
                     return stop.signal
                 time.sleep(POLL_S)
                 for process in list(running):
-                    code = process.ended()
-                    if code is not None:
+                    how = process.ended()
+                    if how is not None:
                         running.remove(process)
-                        ended(Ended(process.job, code, time.monotonic() - process.started, process.asked))
+                        if stop.signal is not None or not source.takes_again(how):
+                            ended(how)
                     elif stop.signal is not None or not wanted(process.job):
                         process.stop()
         finally:
@@ -253,37 +241,39 @@ def run_jobs(
                 process.kill()
 
 
-class _Servers:
-    """What starts processes here, as long as something is open; one that died is replaced.
+class _Queue:
+    """Jobs that are to be started: first those that were lost, then the next ones.
 
     Args:
-        opened: Closes them.
+        jobs: Asked for the next one when it is needed.
+        max_restarts: How often one that is lost is started again.
     """
 
-    def __init__(self, opened: ExitStack) -> None:
-        self._opened, self._newest = opened, None if not POSSIBLE else self._new(opened)
+    def __init__(self, jobs: Iterable[Job], max_restarts: int) -> None:
+        self._jobs, self._max_restarts = iter(jobs), max_restarts
+        self._lost: list[Job] = []
+        self._times: Counter[int] = Counter()
 
-    @staticmethod
-    def _new(opened: ExitStack) -> ForkServer:
-        server = ForkServer()
-        opened.callback(server.close)
-        return server
+    def next(self) -> Job | None:
+        """The next one; None if there is none at present."""
+        return self._lost.pop(0) if self._lost else next(self._jobs, None)
 
-    def one(self) -> ForkServer | None:
-        """One that works; None where there are none."""
-        if self._newest is not None and self._newest.gone:
-            self._newest = self._new(self._opened)
-        return self._newest
+    def takes_again(self, ended: Ended) -> bool:
+        """Whether a job is started again: if it was lost, and not too often."""
+        if not ended.lost or self._times[ended.job.number] >= self._max_restarts:
+            return False
+        self._times[ended.job.number] += 1
+        LOG.warning("%s It goes on elsewhere.", ended.problem)
+        self._lost.append(ended.job)
+        return True
 
 
-def _started(job: Job, ended: Callable[[Ended], None], servers: _Servers) -> list[JobProcess]:
+def _started(job: Job, ended: Callable[[Ended], None], host: JobHost) -> list[JobProcess]:
     """The process of a job, if it needs one."""
     try:
         standing = job.standing()
-        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun, servers.one())]
+        return [] if standing is Standing.finished else [JobProcess(job, standing is Standing.begun, host)]
     except MazeError as error:
         problem, code = str(error), error.exit_code
-    except OSError as error:  # there cannot be one more server; jobs that run go on
-        problem, code = f"job {job.number} cannot be started: {reason_of(error)}.", StorageError.exit_code
     ended(Ended(job, code, problem=problem))
     return []

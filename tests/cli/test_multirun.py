@@ -304,12 +304,12 @@ def test_a_job_that_fails_while_it_is_asked_to_end_failed() -> None:
 
 
 def test_a_job_for_which_there_cannot_be_a_process_is_told(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maze_core.runs import jobs
+    from maze_core.runs.job_hosts import LocalJobs
 
-    def refuse(self: object) -> None:
+    def refuse(self: object, *_: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(jobs._Servers, "one", refuse)
+    monkeypatch.setattr(LocalJobs, "start", refuse)
     done = multirun([*SMALL, "run_dir=runs"])
     assert done.results[0].problem == "job 1 cannot be started: Resource temporarily unavailable."
     assert done.exit_code == 5

@@ -2,13 +2,9 @@
 
 import pytest
 
-from maze_core.testing import PluginConformance, RunnerConformance
+from maze_core.testing import RunnerConformance
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
-
-
-class TestPlugin(PluginConformance):
-    name = "ray"
 
 
 class TestRunner(RunnerConformance):

@@ -16,5 +16,6 @@ def maze_runners() -> Iterator[RunnerSpec]:
         summary="Workers of a Ray cluster, on this machine or on many.",
         config=RayRunnerConfig,
         build="maze_ray.runner:RayRunner",
+        build_jobs="maze_ray.jobs:RayJobs",
         check_foreign="maze_ray.runner:refuse_foreign",
     )

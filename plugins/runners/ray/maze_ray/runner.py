@@ -9,12 +9,10 @@ from maze_core import Blueprint, LocalRunner, UserError
 from maze_ray.cluster import Cluster, joined, left
 from maze_ray.config import RayRunnerConfig
 from maze_ray.host import RayHost
+from maze_ray.job_actor import JOB
 
 PAYS_FROM_S = 0.002
 """Env steps that take longer are worth a worker; a round trip to a few workers takes about that."""
-
-JOB = "MAZE_RAY_JOB"
-"""A variable that jobs have: what is spread over the cluster are they, not their episodes."""
 
 
 class RayRunner(LocalRunner):
