@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := . plugins/envs/gym_env plugins/envs/cutting_2d plugins/models/perception plugins/algorithms/es \
-	plugins/algorithms/ppo plugins/algorithms/a2c plugins/sweepers/optuna
+PACKAGES := . plugins/envs/gym_env plugins/envs/cutting_2d plugins/envs/envpool plugins/envs/minigrid \
+	plugins/envs/pettingzoo plugins/models/perception plugins/algorithms/es plugins/algorithms/ppo plugins/algorithms/a2c \
+	plugins/sweepers/optuna plugins/runners/ray
 SOURCES := maze_core conf plugins tests benchmarks examples docs/*.py
 
 .DEFAULT_GOAL := help

@@ -123,7 +123,7 @@ def gates_row(row: Row, ours: Floats, theirs: Floats) -> list[str]:
     return [
         row.key + (", training" if row.measure == "training" else ""),
         level_text(row),
-        *(estimate(scores) for scores in sides),
+        *(estimate(scores, row.decimals) for scores in sides),
         *["none"] * (2 - len(sides)),
         "{:+.1f} [{:+.1f}, {:+.1f}]".format(*difference(ours, theirs)) if both else "-",
         "-" if row.level is None else " / ".join(_count(scores, row.level) for scores in sides),
@@ -136,13 +136,14 @@ def _count(scores: Floats, level: float) -> str:
     return str(int((scores >= level).sum())) if len(scores) else "-"
 
 
-def estimate(scores: Floats) -> str:
+def estimate(scores: Floats, decimals: int = 1) -> str:
     """Write the interquartile mean and its interval."""
     if not len(scores):
         return "not run"
     low, high = interval(resampled(scores, np.random.default_rng(0)))
     few = "" if len(scores) == N_SEEDS else f" ({len(scores)} of {N_SEEDS} seeds)"
-    return f"{interquartile_mean(scores):.1f} [{low:.1f}, {high:.1f}]{few}"
+    mean, *bounds = (f"{value:.{decimals}f}" for value in (interquartile_mean(scores), low, high))
+    return f"{mean} [{', '.join(bounds)}]{few}"
 
 
 def level_text(row: Row) -> str:
@@ -177,7 +178,8 @@ def seeds_row(row: Row, side: str, lines: Sequence[Run]) -> list[str]:
     cells = []
     for seed in range(1, N_SEEDS + 1):
         line = by_seed.get(seed)
-        cells.append("" if line is None else "FAILED" if "error" in line else f"{row.score(line):.1f}")
+        score = "" if line is None or "error" in line else f"{row.score(line):.{row.decimals}f}"
+        cells.append("FAILED" if line is not None and not score else score)
     good = [line for line in lines if "error" not in line]
     medians = [f"{median(line[name] for line in good):,.0f}" if good else "" for name in MEDIANS]
     return [row.key, "Maze" if side == "ours" else "SB3", *cells, *medians]

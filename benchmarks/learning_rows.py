@@ -24,6 +24,7 @@ class Row:
         peer: Whether stable-baselines3 runs as well.
         default: Whether the row is run if no row is named.
         note: Shown where the row was not run.
+        decimals: Of scores in the tables.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Row:
     peer: bool = True
     default: bool = True
     note: str = ""
+    decimals: int = 1
 
     def score(self, line: Run) -> float:
         """Return the score of one run, a line of the results."""
@@ -81,6 +83,15 @@ ROWS = [
         level=-300,
         n_reach=8,
         peer=False,
+    ),
+    Row(key="ppo-doorkey-5x5-150k", experiment="ppo_minigrid", level=0.95, n_reach=8, peer=False, decimals=2),
+    Row(
+        key="ppo-lunarlander-envpool-1m",
+        experiment="ppo_envpool_lunar_lander",
+        level=200,
+        peer=False,
+        default=False,
+        note="optional: needs EnvPool; to be compared with ppo-lunarlander-1m",
     ),
     Row(key="ppo-bipedalwalker-5m", experiment="ppo_bipedal_walker", level=250, default=False, note="optional: long"),
     published("ppo-halfcheetah-1m", "ppo_half_cheetah", "1442.6 ± 46.0"),

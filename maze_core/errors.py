@@ -72,6 +72,10 @@ class UserError(MazeError):
     exit_code = 2
 
 
+class MissingPackageError(UserError):
+    """Something needs a package that is not installed; the message names the command that installs it."""
+
+
 class ConfigError(UserError):
     """A value in the configuration is not allowed; the message names its full key."""
 

@@ -14,6 +14,8 @@ from maze_core.specs import SPEC_TYPES, CommandSpec, Offer, Spec
 
 INSTALL_HINTS = {
     "maze-cutting-2d": ("* *cutting_2d*",),
+    "maze-minigrid": ("* *minigrid*",),
+    "maze-envpool": ("* *envpool*",),
     "maze-gym-env": ("env gym_env",),
     "maze-pettingzoo": ("env pettingzoo", "experiment *tictactoe*"),
     "maze-perception": ("model flatten_concat", "model vector_obs", "model pixel_obs"),
@@ -21,6 +23,7 @@ INSTALL_HINTS = {
     "maze-ppo": ("algorithm ppo", "experiment ppo_*"),
     "maze-a2c": ("algorithm a2c", "experiment a2c_*"),
     "maze-optuna": ("sweeper optuna",),
+    "maze-ray": ("runner ray",),
 }
 """Our own distributions, and patterns of what each brings, as ``<kind> <name>``; the first that fits counts."""
 

@@ -18,10 +18,11 @@ from maze_core.errors import hide_nothing
 FAKE_PLUGINS = Path(__file__).parent / "data" / "fake_plugins"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 OTHERS_VARIABLES = (
-    "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK", "PYGAME_HIDE_SUPPORT_PROMPT"
+    "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK", "PYGAME_HIDE_SUPPORT_PROMPT",
+    "SDL_AUDIODRIVER",
 )  # fmt: skip
-"""Set by pytest, by torch when the first optimizer of a process is made, and when threadpoolctl and Gymnasium are
-imported.
+"""Set by pytest, by torch when the first optimizer of a process is made, and when threadpoolctl, Gymnasium and
+PettingZoo are imported.
 """
 
 

@@ -373,7 +373,10 @@ def test_documented_command_is_understood(page, line, tmp_path, monkeypatch):
         registry = load_registry(local_plugins=False)
         jobs = expand_sweeps(words)
         for job in {tuple(job): job for job in (jobs[0], jobs[-1])}.values():
-            configure(registry, ConfigRequest(items=read_items(job)))
+            try:
+                configure(registry, ConfigRequest(items=read_items(job)))
+            except errors.MissingPackageError as error:
+                pytest.skip(f"NOT COMPOSED: {error}")
     if command == "rollout":
         check_rollout(words)
 

@@ -14,7 +14,8 @@ from maze_core.plugins import Plugin, PluginSources, load_plugins
 from maze_core.registry import Registry
 
 Install = Callable[..., None]
-PACKAGES = ["a2c", "cutting_2d", "es", "gym_env", "optuna", "perception", "ppo"]
+PACKAGES = ["a2c", "cutting_2d", "envpool", "es", "gym_env", "minigrid", "optuna", "perception", "pettingzoo", "ppo",
+            "ray"]  # fmt: skip
 
 
 def load(*named: str, local: Path | None = None, **environ: str) -> list[Plugin]:
@@ -122,7 +123,20 @@ def test_borrowing_the_config_class_of_another_plugin_costs_the_borrower(install
 def test_maze_disable_plugins_leaves_them_out(install: Install) -> None:
     install("good", "key_error")
     left = names(load(MAZE_DISABLE_PLUGINS="key_error, es"))
-    assert left == ["builtins", "a2c", "cutting_2d", "good", "gym_env", "optuna", "perception", "ppo"]
+    assert left == [
+        "builtins",
+        "a2c",
+        "cutting_2d",
+        "envpool",
+        "good",
+        "gym_env",
+        "minigrid",
+        "optuna",
+        "perception",
+        "pettingzoo",
+        "ppo",
+        "ray",
+    ]
 
 
 def test_maze_load_plugins_leaves_out_all_others(install: Install) -> None:

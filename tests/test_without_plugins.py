@@ -19,10 +19,14 @@ SMALL = ["runner.n_epochs=1", "algorithm.epoch_length=1", "runner.evaluation.n_e
 OTHERS = {
     "a2c": ES,
     "cutting_2d": ES,
+    "envpool": ES,
     "es": A2C,
     "gym_env": CUTTING,
+    "minigrid": ES,
     "optuna": ES,
+    "ray": ES,
     "perception": ["--plugin", "models.py", "env=gym_env", "algorithm=es", "model=ours", ES[-1]],
+    "pettingzoo": ES,
     "ppo": ES,
 }
 """A run that does not need the plugin."""
@@ -35,10 +39,22 @@ NEEDING = {
         ["rollout", "policy=cutting_2d_greedy"],
         ["config", "wrappers=cutting_2d"],
     ],
+    "envpool": [["train", "env=envpool"], ["train", "experiment=ppo_envpool_lunar_lander"], ["info", "env", "envpool"]],
     "es": [["train"], ["config"], ["train", "experiment=es_pendulum"], ["info", "algorithm", "es"]],
     "gym_env": [["train"], ["rollout"], ["info", "env", "gym_env"]],
+    "minigrid": [
+        ["train", "env=minigrid"],
+        ["train", "experiment=ppo_minigrid"],
+        ["config", "model=minigrid_cells"],
+    ],
     "optuna": [["sweep", "algorithm.lr=0.1,0.2"], ["info", "sweeper", "optuna"]],
+    "ray": [["train", "runner=ray"], ["info", "runner", "ray"]],
     "perception": [["train"], ["train", "critic.model=vector_obs", "algorithm=ppo"], ["info", "model", "vector_obs"]],
+    "pettingzoo": [
+        ["train", "env=pettingzoo"],
+        ["train", "experiment=ppo_tictactoe"],
+        ["info", "env", "pettingzoo"],
+    ],
     "ppo": [["train", "algorithm=ppo"], ["train", "experiment=ppo_pendulum"]],
 }
 """Commands that need it."""

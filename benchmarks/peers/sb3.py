@@ -21,7 +21,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 EVALUATION_SEED = 1_000_000
 PACKAGES = ("stable-baselines3", "torch", "gymnasium", "numpy")
@@ -55,6 +55,7 @@ class Job:
         normalize: Arguments of running normalisation: `observations` and `rewards` (whether), `gamma`,
             `clip_observations`, `clip_rewards`.
         n_eval_episodes: Deterministic episodes of the final policy.
+        processes: Whether each env is stepped in a process of its own, instead of one after the other.
         solve: None, or when to look whether the env is solved: `every_env_steps`, `n_episodes`, `mean_return`.
     """
 
@@ -67,6 +68,7 @@ class Job:
     activation: str = "tanh"
     normalize: dict[str, Any] | None = None
     n_eval_episodes: int = 100
+    processes: bool = False
     solve: dict[str, Any] | None = None
 
 
@@ -106,7 +108,8 @@ def make_env(name: str) -> gymnasium.Env:
 def make_vector_env(job: Job) -> VecEnv:
     """Build the training envs; `Monitor` sees the rewards before they are normalised."""
     n_envs = job.algorithm_config["n_envs"]
-    envs = DummyVecEnv([lambda: Monitor(make_env(job.env)) for _ in range(n_envs)])
+    make = SubprocVecEnv if job.processes else DummyVecEnv
+    envs = make([lambda: Monitor(make_env(job.env)) for _ in range(n_envs)])
     if job.normalize is None:
         return envs
     return VecNormalize(
@@ -177,7 +180,9 @@ def warm_up(job: Job) -> None:
     """Train for one small rollout, so that what happens once per process is not part of the time."""
     few = {"n_rollout_steps": 8, "batch_size": 8 * job.algorithm_config["n_envs"], "n_optimization_epochs": 1}
     config = job.algorithm_config | {name: value for name, value in few.items() if name in job.algorithm_config}
-    make_model(replace(job, algorithm_config=config)).learn(1)
+    model = make_model(replace(job, algorithm_config=config))
+    model.learn(1)
+    model.get_env().close()
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -185,13 +190,14 @@ def train(job: Job) -> dict[str, Any]:
     warm_up(job)
     model = make_model(job)
     until_solved = UntilSolved(job) if job.solve is not None else None
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     model.learn(job.total_env_steps, callback=until_solved)
-    train_s = time.perf_counter() - start
+    train_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
     last = [episode["r"] for episode in model.ep_info_buffer or ()]
     figures: dict[str, Any] = {
         "env_steps": model.num_timesteps,
         "train_s": train_s - (until_solved.evaluation_s if until_solved is not None else 0.0),
+        "cpu_s": cpu_s,
         "eval_returns": evaluate(model, job.env, job.n_eval_episodes),
         "last_training_return": float(np.mean(last)) if last else None,
     }

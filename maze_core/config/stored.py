@@ -362,5 +362,7 @@ def _check_foreign(spec: Spec, config: RunConfig, path: str, own: set[str]) -> N
     for part in path.split("."):
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     defaults = spec.config()
-    trusted = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(value) if f"{path}.{f.name}" in own}
+    named = [f.name for f in dataclasses.fields(value) if f"{path}.{f.name}" in own]
+    # Of a mapping, what the user names is added to what is recorded, which must be checked.
+    trusted = {name: getattr(defaults, name) for name in named if not isinstance(getattr(value, name), dict)}
     resolve_build(spec.check_foreign)(dataclasses.replace(value, **trusted))

@@ -18,7 +18,7 @@ from maze_core.rl.saved import saved_count, saved_counts, saved_numbers
 from maze_core.rl.spaces import Encoded
 from maze_core.rl.storage import ActionNoise, Decisions, EndedEpisodes, RawObservations, Seen, Ticks
 from maze_core.rl.streams import MAX_SEED, Streams
-from maze_core.rl.vector_env import AnyVectorEnv, reset_envs
+from maze_core.rl.vector_env import AnyVectorEnv, prepare_episodes, reset_envs
 
 SEED_BLOCK = 64
 """Episode seeds of an env that are drawn together."""
@@ -106,11 +106,10 @@ class Collector:
                 self._decisions[turn.step_key] = Decisions(n_steps * self.env.num_envs)
             self._decisions[turn.step_key].append(ticks.n, turn.rows, parts)
         stored = time.perf_counter()
-        observation, rewards, terminated, truncated, infos = self.env.step(env_actions)
+        self._observation, rewards, terminated, truncated, infos = self.env.step(env_actions)
         stepped = time.perf_counter()
-        self._observation = observation
         ended = terminated | truncated
-        begins = self.actors.step_begins(observation)
+        begins = self.actors.step_begins(self._observation)
         tick = ticks.add(rewards, terminated, truncated, begins)
         self._returns += rewards
         self._lengths += 1 if begins is None else begins | ended
@@ -171,6 +170,7 @@ class Collector:
         if self._seed_blocks[env][0] != block:
             generator = self.streams.generator("training_episodes", env, block)
             self._seed_blocks[env] = (block, generator.integers(MAX_SEED, size=SEED_BLOCK, endpoint=True))
+            prepare_episodes(self.env, env, self._seed_blocks[env][1])
         return int(self._seed_blocks[env][1][place])
 
     def _next_seeds(self, envs: NDArray[np.bool_]) -> list[int]:

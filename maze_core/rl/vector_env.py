@@ -20,7 +20,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import Env, Wrapper
@@ -40,6 +40,18 @@ CONSTRUCTED = -1
 Announce = Callable[[int, "int | None", int], None]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Step = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+
+
+@runtime_checkable
+class PreparesEpisodes(Protocol):
+    """A vector env that is faster if it knows which episodes are to come."""
+
+    def prepare_episodes(self, env: int, seeds: NDArray[np.int64]) -> None:
+        """Is told the seeds of the next episodes of an env, in order, the first before it begins.
+
+        It is a hint: nothing that the env does may depend on it, and other episodes may come.
+        """
+        ...
 
 
 class InProcessVectorEnv(SyncVectorEnv):
@@ -280,6 +292,19 @@ def check_vector_env(env: AnyVectorEnv, name: str) -> AnyVectorEnv:
             "metadata['autoreset_mode'] = AutoresetMode.DISABLED and take options['reset_mask'] in reset."
         )
     return env
+
+
+def prepare_episodes(env: AnyVectorEnv, row: int, seeds: NDArray[np.int64]) -> None:
+    """Tells a vector env which episodes one of its envs will begin next, if it is faster for knowing them.
+
+    Args:
+        env: A vector env that keeps the contract of this module.
+        row: Which env.
+        seeds: Of its next episodes, in order.
+    """
+    inner = env.unwrapped
+    if isinstance(inner, PreparesEpisodes):
+        inner.prepare_episodes(row, seeds)
 
 
 def reset_envs(env: AnyVectorEnv, rows: NDArray[np.intp], seeds: Sequence[int]) -> Any:

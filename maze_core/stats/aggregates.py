@@ -1,12 +1,15 @@
 """What several runs say together: aggregates over seeds, and how sure they are.
 
-Source of all: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
-arXiv:2108.13264. Scores come as one array for each task, `[n_k]` for its n_k runs; tasks with more runs count more.
+Source of all but Wilson's interval: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice", arXiv:2108.13264. Scores come as one array for each task, `[n_k]` for its n_k runs; tasks with more runs
+count more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -67,6 +70,23 @@ def percentile_interval(values: NDArray[Any], confidence: float = CONFIDENCE) ->
     """
     low, high = np.percentile(values, _percentiles(confidence))
     return float(low), float(high)
+
+
+def wilson_interval(n_successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Between which rates the true one lies, of which so many successes were seen (Wilson 1927).
+
+    Unlike the mean and its deviation it stays within [0, 1], and is right for rates near the ends.
+
+    Args:
+        n_successes: How often it happened, 0 to n.
+        n: How often it was tried, >= 1.
+        confidence: How probably such an interval has the true rate in it, in (0, 1).
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate, spread = n_successes / n, z * z / n
+    middle = (rate + spread / 2) / (1 + spread)
+    half = z * math.sqrt(rate * (1 - rate) / n + spread / (4 * n)) / (1 + spread)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def improvement_probability(tasks_x: Sequence[Floats], tasks_y: Sequence[Floats]) -> float:

@@ -17,7 +17,7 @@ import torch
 
 from maze_core.config import Configured, check_specs
 from maze_core.config.arguments import Choice
-from maze_core.errors import MazeError, PluginError
+from maze_core.errors import MazeError, MissingPackageError, PluginError
 from maze_core.field_docs import field_docs
 from maze_core.plugins import Plugin
 from maze_core.registry import Registry, load_registry
@@ -127,7 +127,7 @@ class Checks:
 
     @contextlib.contextmanager
     def telling(self, doing: str = "") -> Iterator[None]:
-        """Around what a plugin does: whatever it raises becomes a failure that says so.
+        """Around what a plugin does: whatever it raises becomes a failure that says so, and a missing package a note.
 
         Args:
             doing: What was done, to begin the message with.
@@ -137,6 +137,9 @@ class Checks:
             yield
         except (AssertionError, unittest.SkipTest):
             raise
+        except MissingPackageError as error:
+            self.note(str(error))
+            self.skip(str(error))
         except MazeError as error:
             raise AssertionError(f"{before}{error}") from error
         except Exception as error:

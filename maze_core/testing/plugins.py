@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maze_core.config import ConfigRequest, configure
 from maze_core.config.overrides import EXPERIMENT, items_of_mapping
-from maze_core.errors import MazeError
+from maze_core.errors import MazeError, MissingPackageError
 from maze_core.plugins import Plugin
 from maze_core.presets import CORE_CONF
 from maze_core.registry import GROUPS
@@ -69,6 +69,9 @@ class PluginConformance(Checks):
                     notes = configure(self.registry, ConfigRequest(items=items)).notes
                 else:
                     notes = composed(self.registry, {group: file.stem}).notes
+            except MissingPackageError as error:
+                self.note(f"{_shown(file)} cannot be composed here: {error}")
+                continue
             except MazeError as error:
                 self.fail(f"{_shown(file)} cannot be composed: {error}")
             for note in notes:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from support.cli import run_cli, run_maze_run
 from support.projects import write, write_env, write_package, write_project
+from test_plugins import PACKAGES
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -29,7 +30,18 @@ def test_list_shows_name_plugin_and_summary() -> None:
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("envs", ["cutting_2d_flat", "cutting_2d_struct", "cutting_2d_struct_masked", "gym_env"]),
+        (
+            "envs",
+            [
+                "cutting_2d_flat",
+                "cutting_2d_struct",
+                "cutting_2d_struct_masked",
+                "envpool",
+                "gym_env",
+                "minigrid",
+                "pettingzoo",
+            ],
+        ),
         ("critics", ["none", "per_sub_step", "shared", "shared_embedding"]),
         ("algorithms", ["a2c", "es", "ppo"]),
         ("runners", ["local"]),
@@ -135,9 +147,22 @@ def test_everything_listed_can_be_explained(row: dict[str, str]) -> None:
 
 def test_plugins_list_as_json() -> None:
     rows = run_cli("plugins", "list", "--json").json
-    names = ["builtins", "a2c", "cutting_2d", "es", "gym_env", "optuna", "perception", "ppo"]
+    names = [
+        "builtins",
+        "a2c",
+        "cutting_2d",
+        "envpool",
+        "es",
+        "gym_env",
+        "minigrid",
+        "optuna",
+        "perception",
+        "pettingzoo",
+        "ppo",
+        "ray",
+    ]
     assert [row["plugin"] for row in rows] == names
-    assert rows[3] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
+    assert rows[4] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
 
 
 def test_plugins_list_tells_what_is_broken(install: Callable[..., None]) -> None:
@@ -167,8 +192,9 @@ def test_plugins_show_as_json(workdir: Path) -> None:
 @pytest.mark.timeout(900)
 def test_plugins_check_passes_what_ships() -> None:
     result = run_cli("plugins", "check")
+    n = len(PACKAGES) + 1  # and the core's own
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-1] == "8 of 8 plugins work."
+    assert result.stdout.splitlines()[-1] == f"{n} of {n} plugins work."
 
 
 def test_plugins_check_shows_a_line_for_each_thing() -> None:

@@ -122,7 +122,20 @@ def test_the_environment_of_a_run_is_recorded() -> None:
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["packages"]["torch"] == metadata.version("torch")
     assert record["packages"]["maze-core"] == "0.1.0"
-    plugins = ("builtins", "a2c", "cutting_2d", "es", "gym_env", "optuna", "perception", "ppo")
+    plugins = (
+        "builtins",
+        "a2c",
+        "cutting_2d",
+        "envpool",
+        "es",
+        "gym_env",
+        "minigrid",
+        "optuna",
+        "perception",
+        "pettingzoo",
+        "ppo",
+        "ray",
+    )
     assert record["plugins"] == dict.fromkeys(plugins, "0.1.0")
     assert record["torch_threads"] == 1  # enough for a small network
     assert record["seed"] == 1

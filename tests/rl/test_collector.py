@@ -15,6 +15,7 @@ from support.envs import PICK, CountdownEnv, MaskedEnv, TwoStepEnv
 from maze_core.errors import EnvFaultError, NonFiniteError
 from maze_core.rl import FLAT, Collector, InProcessVectorEnv
 from maze_core.rl.episodes import EPISODE_EVENTS, EpisodeEvents
+from maze_core.rl.replay import ReplayedVectorEnv
 
 LONG = spaces.Box(-np.inf, np.inf, (3,))
 
@@ -192,6 +193,26 @@ def test_the_seed_of_an_episode_depends_on_root_seed_env_and_number_only():
         assert few[env] == many[env]
         assert few[env][:n] == longer[env][:n]
     assert set().union(*few).isdisjoint(set().union(*seeds_of(seed=1)))
+
+
+class ForeseeingVectorEnv(InProcessVectorEnv):
+    """Remembers what it was told of episodes to come, and when: after how many of them had begun."""
+
+    def __init__(self, make_env, num_envs):
+        super().__init__(make_env, num_envs)
+        self.told = [[] for _ in range(num_envs)]
+
+    def prepare_episodes(self, env, seeds):
+        self.told[env].append((len(self.envs[env].unwrapped.seeds), seeds.tolist()))
+
+
+def test_a_vector_env_that_wants_to_is_told_which_episodes_come_before_they_begin():
+    job = make_actor_critic_job(env_factory(lambda: DiaryEnv(longest=1)))
+    inner = ForeseeingVectorEnv(lambda: DiaryEnv(longest=1), 2)
+    Collector(ReplayedVectorEnv(inner, 100), job.kernel, job.streams).collect(150)
+    for told, env in zip(inner.told, inner.envs, strict=True):
+        assert [begun for begun, _ in told] == [0, 64, 128]
+        assert [seed for _, seeds in told for seed in seeds][:151] == env.unwrapped.seeds
 
 
 # Ends of episodes

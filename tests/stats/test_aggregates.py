@@ -14,6 +14,7 @@ from maze_core.stats.aggregates import (
     percentile_interval,
     resampled,
     resampled_improvement,
+    wilson_interval,
 )
 
 RECORDED = json.loads(Path(__file__).parents[1].joinpath("data/rliable/recorded.json").read_text())
@@ -156,3 +157,17 @@ def test_band_does_not_depend_on_how_much_fits_into_memory(monkeypatch):
 def test_no_curves_have_no_band():
     value, low, high = bands(np.full((2, 3), np.nan), mean, np.random.default_rng(0), 10)
     assert np.isnan([value, low, high]).all()
+
+
+@pytest.mark.parametrize(
+    ("n_successes", "n", "expected"),
+    [(0, 10, (0.0, 0.2775)), (10, 10, (0.7225, 1.0)), (5, 10, (0.2366, 0.7634)), (1990, 2000, (0.9908, 0.9973))],
+)
+def test_wilson_interval_of_some_rates(n_successes, n, expected):
+    assert wilson_interval(n_successes, n) == pytest.approx(expected, abs=1e-4)
+
+
+def test_wilson_interval_has_those_rates_of_which_a_test_of_the_normal_approximation_sees_no_difference():
+    for n_successes, n in [(3, 20), (19, 20)]:
+        for rate in wilson_interval(n_successes, n):
+            assert abs(n_successes / n - rate) / np.sqrt(rate * (1 - rate) / n) == pytest.approx(1.96, abs=1e-3)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from support.conformance import failures, options
+from support.conformance import failures, options, plugin_with
 
-from maze_core import EnvSpec
+from maze_core import EnvSpec, MissingPackageError
 from maze_core.rl import InProcessVectorEnv
 from maze_core.testing import EnvConformance
+from maze_core.testing.checks import run_checks
 from maze_core.testing.toy_envs import FlatToy, ImagesToy
 
 
@@ -206,6 +207,18 @@ def test_what_is_no_failure_is_noted() -> None:
     subject.name, subject.fresh = "subject", lambda: Endless(None)  # type: ignore[method-assign]
     subject.test_episodes_end_and_say_how()
     assert subject.notes == ["no episode ended within 200 env steps; wrappers=time_limit ends them"]
+
+
+def test_an_env_whose_package_is_not_installed_fails_nothing_and_is_noted() -> None:
+    def build(_: Any) -> Any:
+        raise MissingPackageError("env subject needs a package.\nNext: pip install it")
+
+    with plugin_with(spec(build=build)) as plugin:
+        own = {"name": "subject", "plugins": (plugin,), "test_imports_are_light": lambda _: None}
+        *_, last = run_checks(type("Subject", (EnvConformance,), own))
+    assert last.problems == []
+    assert last.notes == ["env subject needs a package.\nNext: pip install it"]
+    assert 0 < last.n_skipped < last.n_checks
 
 
 class TestToyFlat(EnvConformance):

@@ -55,7 +55,7 @@ class Actor:
 
     def progress(self) -> list[int]:
         """How far it is: a `maze_core.Progress`."""
-        return [0] * 5 if self._progress is None else self._progress.tolist()  # type: ignore[no-any-return]
+        return [0] * 5 if self._progress is None else self._progress.tolist()
 
     def close(self) -> None:
         """Closes its envs."""

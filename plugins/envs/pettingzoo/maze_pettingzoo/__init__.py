@@ -1,0 +1,1 @@
+"""Games of PettingZoo, for one agent against others or for a team."""
