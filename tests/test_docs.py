@@ -422,3 +422,17 @@ def test_every_metric_of_an_update_is_documented(algorithm, tmp_path):
     with RunContext(algorithm=algorithm, overrides=overrides, run_dir=tmp_path / "run", callbacks=[], seed=1) as rc:
         metrics = rc.trainer.step()
     assert [name for name in metrics if f"`{name}`" not in text("docs/algorithms.md")] == []
+
+
+def test_the_manifest_for_kubernetes_is_one_and_of_the_tested_version_of_ray():
+    (manifest,) = code_blocks("docs/ray.md", "yaml")
+    cluster, claim, policy = yaml.safe_load_all(manifest)
+    assert [part["kind"] for part in (cluster, claim, policy)] == [
+        "RayCluster", "PersistentVolumeClaim", "NetworkPolicy",
+    ]  # fmt: skip
+    assert f"ray=={cluster['spec']['rayVersion']}" in text("requirements.txt").splitlines()
+    assert cluster["spec"]["authOptions"] == {"mode": "token"}
+    (volume,) = cluster["spec"]["headGroupSpec"]["template"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    labels = {"ray.io/cluster": cluster["metadata"]["name"]}
+    assert policy["spec"]["podSelector"]["matchLabels"] == labels
