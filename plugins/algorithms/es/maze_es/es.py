@@ -122,23 +122,75 @@ def tell(state: ESState, config: ESConfig, members: Float32, fitness: NDArray[np
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Which members of a population some are: with the mean, all that their parameters depend on.
+
+    Args:
+        config: Options.
+        streams: Random streams of the run.
+        generation: Number of the generation.
+        batch: Number of the population within it.
+        first: Number of the first of them.
+        last: Number behind the last.
+    """
+
+    config: ESConfig
+    streams: Streams
+    generation: int
+    batch: int
+    first: int
+    last: int
+
+    def parameters(self, mean: Float32) -> Float32:
+        """The rows ``[first:last]`` of what `ask` returns, [n, D], of noise for these rows alone."""
+        count = self.config.n_rollouts_per_update // (1 + self.config.antithetic)
+        plus = self._steps(self.first, min(self.last, count), count, len(mean))
+        minus = self._steps(max(self.first - count, 0), self.last - count, count, len(mean))
+        return mean + np.concatenate((plus, -minus))
+
+    def _steps(self, first: int, last: int, count: int, size: int) -> Float32:
+        rows = noise(self.streams, self.generation, self.batch * count + first, max(last - first, 0), size)
+        return rows * np.float32(self.config.noise_stddev)
+
+
+@dataclass(frozen=True)
 class Members:
     """A slice of the population to be evaluated.
+
+    Sent to a worker, it is its origin and its seeds: the worker has the mean, and makes the parameters itself. They
+    would be by far the most of what an update sends.
 
     Args:
         parameters: [n, D].
         seeds: Seed of each member's episode, [n].
+        origin: Which they are; None for parameters that are always sent.
     """
 
-    parameters: Float32
+    parameters: Float32 | None
     seeds: Sequence[int]
+    origin: Origin | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent."""
+        return vars(self) if self.origin is None else {**vars(self), "parameters": None}
+
+    def made(self, mean: Float32) -> Float32:
+        """Their parameters, [n, D].
+
+        Args:
+            mean: That of the generation, [D].
+        """
+        if self.parameters is not None:
+            return self.parameters
+        assert self.origin is not None
+        return self.origin.parameters(mean)
 
 
 def evaluate_members(workspace: Workspace, members: Members) -> EpisodeBatch:
-    """Runs one episode with each member, all at once; member i acts in env i."""
+    """Runs one episode with each member, all at once; member i acts in env i. The policy is that of the mean."""
     policy, n = workspace.kernel.policy, len(members.seeds)
     recorder = policy.recorder(n)
-    population = workspace.kernel.population(members.parameters)
+    population = workspace.kernel.population(members.made(get_vector(policy).numpy()))
     env = workspace.vector_env(n, training=True)
     batch = run_episodes(
         env, workspace.actors, population.act, members.seeds, None if recorder is None else recorder.observe
@@ -192,13 +244,17 @@ class ESTrainer:
     def _evaluate_population(self) -> tuple[Float32, EpisodeBatch]:
         members: list[Float32] = []
         results: list[EpisodeBatch] = []
-        steps = 0
+        steps, whole = 0, Origin(self.config, self.job.streams, self.state.generation, 0, 0, 0)
+        set_vector(self.policy, torch.from_numpy(self.state.mean))  # workers take the mean from it
         while not members or steps < self.config.min_env_steps_per_update:
             population = len(members)
             members.append(ask(self.state, self.config, self.job.streams, population))
             seeds = episode_seeds(self.config, self.job.streams, self.state.generation, population)
             ends = np.linspace(0, len(seeds), min(self.job.runner.n_slots(training=True), len(seeds)) + 1).astype(int)
-            slices = [Members(members[-1][a:b], seeds[a:b]) for a, b in itertools.pairwise(ends.tolist())]
+            slices = [
+                Members(members[-1][a:b], seeds[a:b], replace(whole, batch=population, first=a, last=b))
+                for a, b in itertools.pairwise(ends.tolist())
+            ]
             results += self.job.runner.map(evaluate_members, slices, training=True)
             steps += sum(int(batch.lengths.sum()) for batch in results[-len(slices) :])
         return np.concatenate(members), EpisodeBatch.joined(results)

@@ -1,12 +1,24 @@
 """Evolution strategies: what holds exactly, and what is learned."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from maze_es.config import ESConfig, Optimizer
-from maze_es.es import ESState, Members, ask, centred_ranks, episode_seeds, evaluate_members, gradient, noise, tell
+from maze_es.es import (
+    ESState,
+    Members,
+    Origin,
+    ask,
+    centred_ranks,
+    episode_seeds,
+    evaluate_members,
+    gradient,
+    noise,
+    tell,
+)
 from support.build import env_factory, gym_factory, make_job, make_trainer
 from support.envs import CountdownEnv, FaultyEnv, TwoStepEnv
 
@@ -400,3 +412,22 @@ def test_a_structured_env_with_masks_is_learned_to_its_optimum(seed):
     mean = np.tile(trainer.state.mean, (50, 1))
     (batch,) = job.runner.map(evaluate_members, [Members(mean, range(1000, 1050))])
     assert batch.returns.mean() > 9.5  # of 10
+
+
+@pytest.mark.parametrize("antithetic", [True, False])
+@pytest.mark.parametrize(("first", "last"), [(0, 12), (0, 5), (4, 9), (6, 12), (7, 8), (6, 6)])
+def test_a_worker_makes_the_members_that_it_is_told_of(antithetic: bool, first: int, last: int) -> None:
+    state, config = state_at(some_mean()), es(n_rollouts_per_update=12, antithetic=antithetic)
+    origin = Origin(config, STREAMS, state.generation, 3, first, last)
+    made = origin.parameters(state.mean)
+    assert made.dtype == np.float32
+    assert np.array_equal(made, ask(state, config, STREAMS, 3)[first:last])
+
+
+def test_what_is_sent_of_members_does_not_grow_with_the_network() -> None:
+    state, config = state_at(np.zeros(100_000)), es(n_rollouts_per_update=4)
+    whole = ask(state, config, STREAMS)
+    sent = pickle.dumps(Members(whole, range(4), Origin(config, STREAMS, 0, 0, 0, 4)))
+    assert len(sent) < 1000
+    assert np.array_equal(pickle.loads(sent).made(state.mean), whole)
+    assert np.array_equal(pickle.loads(pickle.dumps(Members(whole, range(4)))).made(state.mean), whole)
