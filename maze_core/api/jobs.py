@@ -9,7 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from maze_core.api.asked import Sources, named_input_dir
@@ -135,9 +135,10 @@ def multirun(
         left = [number for number, job in enumerate(known, 1) if job not in combinations]
         if left:
             tell(f"{len(left)} jobs of {directory.path} are not among those asked for, and are left as they are.")
+        where = runner_words(checked[0])
         shared = set[str].intersection(*map(set, combinations)) if len(combinations) > 1 else set()
         jobs = [
-            make_job(number, job, directory.path, sources, variables, shared)
+            make_job(number, job, directory.path, sources, variables, shared, where)
             for number, job in enumerate(known, 1)
             if job in combinations
         ]
@@ -209,9 +210,20 @@ def job_host(registry: Registry, configured: Configured) -> JobHost:
     return host
 
 
+def runner_words(configured: Configured) -> list[str]:
+    """Options that a runner adds to the common ones and that are not its defaults, from wherever, as overrides."""
+    runner = configured.config.runner
+    given = {field.name: getattr(runner, field.name) for field in fields(runner)}
+    differ = {name: value for name, value in given.items() if value != getattr(type(runner)(), name)}
+    return [
+        f"runner.{name}={as_text(value)}" for name, value in differ.items()
+        if is_runners_own(f"runner.{name}") and isinstance(value, (str, bool, int, float))
+    ]  # fmt: skip
+
+
 def make_job(
     number: int, overrides: Overrides, folder: Path, sources: Sources, variables: Sequence[str],
-    shared: Collection[str] = (),
+    shared: Collection[str] = (), where: Sequence[str] = (),
 ) -> Job:  # fmt: skip
     """A job of a directory of several runs.
 
@@ -222,11 +234,12 @@ def make_job(
         sources: Where names come from.
         variables: Names of environment variables that configurations use.
         shared: Overrides that all jobs have.
+        where: Options of their runner that a run which goes on must be given again, as overrides.
     """
     directory = folder / str(number)
     train = [*overrides, f"run_dir={as_text(str(directory))}", "--quiet"]
-    where = [item.text for item in read_items(overrides) if is_runners_own(item.key)]
-    resume = [str(directory), *where, *(word for name in variables for word in ("--env", name)), "--quiet"]
+    own = [item.text for item in read_items(overrides) if is_runners_own(item.key)]
+    resume = [str(directory), *where, *own, *(word for name in variables for word in ("--env", name)), "--quiet"]
     return Job(
         number, " ".join(text for text in overrides if text not in shared), directory, folder / LOGS / f"{number}.log",
         tuple(sources.words(train, "train")), tuple(sources.words(resume, "resume")),

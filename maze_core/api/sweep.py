@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from maze_core.api.asked import Sources, named_input_dir
-from maze_core.api.jobs import job_host, make_job, with_run_dir
+from maze_core.api.jobs import job_host, make_job, runner_words, with_run_dir
 from maze_core.config import ConfigRequest, Configured, configure, variables_in
 from maze_core.config.overrides import Item, read_items, split_space
 from maze_core.errors import MazeError, NothingUsableError, StorageError, UserError, checked_texts, printable
@@ -120,7 +120,7 @@ def sweep(
         sweeper = _started(
             resolve_build(registry.get("sweeper", name).build), config.sweeper, space, directory.path, seed
         )
-        make = partial(_job, directory.path, sources, variables, shared, seed)
+        make = partial(_job, directory.path, sources, variables, shared, seed, runner_words(configured))
         host = partial(job_host, registry, configured)
         done = _Search(config.sweeper, sweeper, make, tell, host).run(directory.path, shared)
     words = with_run_dir(checked_texts("overrides", overrides), directory.path)
@@ -235,12 +235,13 @@ def _record(directory: RunDirectory, search: Mapping[str, Any], seed: int | None
 
 
 def _job(
-    folder: Path, sources: Sources, variables: Sequence[str], shared: Sequence[str], root: int, trial: Trial
-) -> Job:
+    folder: Path, sources: Sources, variables: Sequence[str], shared: Sequence[str], root: int, where: Sequence[str],
+    trial: Trial,
+) -> Job:  # fmt: skip
     """The run of a trial, with a seed of its own."""
     values = [f"{key}={as_text(value)}" for key, value in trial.values.items()]
     overrides = (*shared, *values, f"seed={(root + trial.number) % MAX_SEED}")
-    return make_job(trial.number, overrides, folder, sources, variables, [*shared, overrides[-1]])
+    return make_job(trial.number, overrides, folder, sources, variables, [*shared, overrides[-1]], where)
 
 
 class _Search:

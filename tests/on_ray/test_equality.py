@@ -64,7 +64,7 @@ def test_a_quick_env_steps_here_and_says_so(cluster: str) -> None:
     _, _, (note,) = learned("a2c", "one by one", "ray", None, address=cluster)  # type: ignore[arg-type]
     assert re.match(
         r"env steps: one env after the other, in this process, because a step takes 0\.[\d]+ ms and a round trip to a "
-        rf"worker about 2; populations and evaluations in 4 workers of a Ray cluster at {cluster};", note
+        rf"worker about 2; populations and evaluations in [1-4] workers? of a Ray cluster at {cluster};", note
     )  # fmt: skip
 
 

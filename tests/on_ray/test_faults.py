@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,9 @@ from typing import Any
 
 import pytest
 from maze_ray import host
-from support.ray_processes import Node, commands, none_left
+from maze_ray.cluster import Cluster, _started, ended
+from maze_ray.config import RayRunnerConfig
+from support.ray_processes import Node, children_of, commands, none_left
 from support.workers import FAULTY, SIZES, eventually, trained
 
 from maze_core import EnvFaultError, UserError
@@ -106,6 +111,44 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         on(address, "ppo")
 
 
+def test_something_else_that_listens_is_told_of() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.0 400 Bad request")
+
+        other = threading.Thread(target=refuse)
+        other.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"^what listens at {address} is no Ray cluster"):
+            on(address, "ppo")
+        other.join()
+
+
+def test_a_cluster_that_cannot_be_started_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    config, before, variables = RayRunnerConfig(), commands(), dict(os.environ)
+    config.resources = {"GPU": 1.0}  # after it was checked
+    with pytest.raises(UserError, match=r"no Ray cluster can be started on this machine: .*GPU"):
+        Cluster(config, 1)
+    none_left(before)
+    assert not list(tmp_path.glob("maze-ray-*"))
+    assert dict(os.environ) == variables
+
+
+def test_a_cluster_that_fails_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    before = commands()
+    keeper, _ = _started(RayRunnerConfig(), 1)
+    os.kill(children_of(keeper.pid)[1], signal.SIGKILL)  # as Ray ends what uses it
+    keeper.wait(60)
+    none_left(before)
+    ended(keeper)
+
+
 @contextlib.contextmanager
 def maze(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run of the command line, with a cluster of its own."""
@@ -137,8 +180,12 @@ def test_nothing_of_its_own_cluster_outlives_a_run(number: signal.Signals, workd
         eventually((workdir / "run" / "checkpoints" / "000003").exists)
         started = set(commands()) - set(before)
         assert len(started) > 5
+        own = [line for pid, line in commands().items() if pid in children_of(run.pid)]
+        (folder,) = {found for line in own for found in re.findall(rf"{tempfile.gettempdir()}/maze-ray-\w+", line)}
+        assert Path(folder).stat().st_mode & 0o077 == 0
         os.killpg(run.pid, number)  # as a terminal does
         _, errors = run.communicate()
     assert run.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert "Traceback" not in errors
     none_left(before)
+    assert not Path(folder).exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from maze_ray import jobs
+from maze_ray.config import RayRunnerConfig
 from support.ray_processes import commands
 from support.workers import SIZES, eventually
 
@@ -36,6 +37,7 @@ def on(cluster: str, *more: str) -> list[str]:
     return [*SMALL, "runner=ray", f"runner.address={cluster}", *more]
 
 
+@pytest.mark.long
 def test_jobs_run_in_a_cluster_and_end_like_those_here(cluster: str) -> None:
     here = multirun([*SMALL, "seed=1,2", "run_dir=here"])
     there = multirun(on(cluster, "seed=1,2", "run_dir=there"))
@@ -82,6 +84,32 @@ def test_a_job_whose_machine_is_lost_goes_on_elsewhere(
     assert bits(Path("there/1")) == bits(Path("here/1"))
 
 
+def test_one_that_has_no_place_yet_never_begins_once_it_is_asked_to_end(cluster: str) -> None:
+    place = jobs.RayJobs(RayRunnerConfig(address=cluster, resources={"nowhere": 1.0}))
+    try:
+        job = place.start(["train"], Path("there/1"), Path("there/logs/1.log"))
+        assert job.poll() is None
+        job.stop()
+        assert job.poll() == -signal.SIGTERM
+    finally:
+        place.close()
+
+
+def test_jobs_leave_room_for_their_own_workers(cluster: str) -> None:
+    n_slots = []
+    for n_workers in (None, 0, 1, 3, 9):
+        place = jobs.RayJobs(RayRunnerConfig(address=cluster, n_workers=n_workers))
+        n_slots.append(place.n_slots)
+        place.close()
+    assert n_slots == [4, 4, 2, 1, 1]
+
+
+@pytest.mark.long
+def test_jobs_with_workers_of_their_own_do_not_wait_for_each_other(cluster: str) -> None:
+    done = multirun(on(cluster, "seed=1,2,3,4", "run_dir=there", "runner.n_workers=1", "runner.placement_timeout=60"))
+    assert [result.status for result in done.results] == ["finished"] * 4, done.results
+
+
 def test_one_that_is_lost_too_often_failed(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(self: object) -> None:
         raise JobLostError("the power failed")
@@ -101,7 +129,19 @@ def test_a_folder_that_a_node_cannot_make_is_told(cluster: str, monkeypatch: pyt
     assert done.results[0].problem == "a job cannot be started on the node n: no folder"
 
 
+@pytest.mark.long
 def test_trials_of_a_sweep_run_in_a_cluster(cluster: str) -> None:
     asked = on(cluster, "sweeper=optuna", "sweeper.n_trials=2", "sweeper.sampler=random", "run_dir=sweep", "seed=3")
     done = sweep([*asked, "algorithm.lr=tag(log,interval(1e-3,1e-1))"])
     assert [trial.outcome.value for trial in done.trials] == ["complete"] * 2, done.failures
+
+
+def test_a_run_that_goes_on_is_told_again_where_even_if_a_file_said_it() -> None:
+    from maze_core.api.jobs import runner_words
+    from maze_core.config import ConfigRequest, configure
+    from maze_core.config.overrides import read_items
+    from maze_core.registry import load_registry
+
+    items = ["runner=ray", "runner.address=10.0.0.5:6379", "runner.send_folder=true", "runner.n_epochs=3"]
+    configured = configure(load_registry(local_plugins=False), ConfigRequest(items=read_items(items)))
+    assert runner_words(configured) == ["runner.address='10.0.0.5:6379'", "runner.send_folder=true"]

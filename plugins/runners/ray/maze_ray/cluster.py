@@ -29,6 +29,10 @@ KEEP = "import json, sys\nsys.path[:] = json.loads(sys.argv.pop(1))\nfrom maze_r
 TOKEN = secrets.token_hex(32)
 """Of clusters of this process; Ray remembers the first one that it sees."""
 
+SETTINGS = b"\x04"
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
+"""What both ends of a connection of Ray (gRPC, HTTP/2) begin with: the head of a cluster answers with its settings."""
+
 CONNECT_S = 10.0
 END_S = 15.0
 NOT_SENT = ["outputs", ".venv", ".git", "__pycache__"]
@@ -52,7 +56,11 @@ class Cluster:
         self._before = _variables()
         self.is_own = self.address is None
         if self.address is None:
-            self._keeper, self.address = _started(config, n_workers)
+            try:
+                self._keeper, self.address = _started(config, n_workers)
+            except BaseException:
+                self._restore_variables()
+                raise
         else:
             _check_listening(self.address)
         handler = signal.getsignal(signal.SIGTERM)
@@ -74,10 +82,16 @@ class Cluster:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's own would end a run without saving it
 
-    @property
-    def cpus(self) -> float:
-        """All cores that it offers."""
-        return float(ray.cluster_resources().get("CPU", 0.0))
+    def n_places(self, config: RayRunnerConfig, now: bool = False) -> int:
+        """How many workers or jobs have room, at least one.
+
+        Args:
+            config: What each reserves.
+            now: Whether only what is free counts.
+        """
+        has = ray.available_resources() if now else ray.cluster_resources()
+        reserved = {"CPU": config.cpus_per_worker, **config.resources}
+        return max(int(min(has.get(name, 0.0) / amount for name, amount in reserved.items())), 1)
 
     def has(self) -> str:
         """What it offers, in words."""
@@ -91,16 +105,10 @@ class Cluster:
             ray.shutdown()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            assert keeper.stdin is not None
-            assert keeper.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                keeper.stdin.close()
-            try:
-                keeper.wait(END_S)
-            except subprocess.TimeoutExpired:
-                keeper.kill()
-                keeper.wait()
-            keeper.stdout.close()
+            ended(keeper)
+        self._restore_variables()
+
+    def _restore_variables(self) -> None:
         for name in set(_variables()) - set(self._before):
             del os.environ[name]
         os.environ.update(self._before)
@@ -152,7 +160,7 @@ def _started(config: RayRunnerConfig, n_workers: int | None) -> tuple[subprocess
     n_places = max(cores, 1 if n_workers is None else n_workers)
     options = {
         "cpus": max(cores, math.ceil(n_places * config.cpus_per_worker)),
-        "resources": {name: n_places * amount for name, amount in config.resources.items()},
+        "resources": {name: math.ceil(n_places * amount) for name, amount in config.resources.items()},
         "folder": tempfile.mkdtemp(prefix="maze-ray-"),
     }
     path = json.dumps([str(entry) for entry in sys.path])
@@ -167,10 +175,23 @@ def _started(config: RayRunnerConfig, n_workers: int | None) -> tuple[subprocess
             answer = json.loads(line)
             break
     if "address" not in answer:
-        keeper.kill()
-        keeper.wait()
+        ended(keeper)
         raise UserError(f"no Ray cluster can be started on this machine: {answer.get('error', 'its process ended')}")
     return keeper, answer["address"]
+
+
+def ended(keeper: subprocess.Popen[str]) -> None:
+    """Ends the process that keeps a cluster, which ends the cluster."""
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        keeper.stdin.close()
+    try:
+        keeper.wait(END_S)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
+    keeper.stdout.close()
 
 
 def _variables() -> dict[str, str]:
@@ -194,12 +215,21 @@ def _check_listening(address: str) -> None:
             "10.0.0.5:6379. (ray:// is not supported: start the run on a node of the cluster instead.)"
         )
     try:
-        socket.create_connection((name.strip("[]"), int(port)), CONNECT_S).close()
+        with socket.create_connection((name.strip("[]"), int(port)), CONNECT_S) as connection:
+            if os.environ.get("RAY_USE_TLS"):
+                return
+            connection.sendall(HELLO)
+            answer = connection.recv(len(HELLO))
     except (OSError, OverflowError) as error:
         raise UserError(
             f"no Ray cluster listens at {address}: {error}. Start one with `ray start --head`, name another "
             "runner.address=, or leave it out for one on this machine."
         ) from None
+    if answer[3:4] != SETTINGS:
+        raise UserError(
+            f"what listens at {address} is no Ray cluster. Name the port of its head, which is 6379 if nobody chose "
+            "another one."
+        )
 
 
 def first_line(error: BaseException) -> str:

@@ -1,9 +1,17 @@
 """Options of runs on a Ray cluster."""
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
 from maze_core import LocalRunnerConfig, require
+
+RAYS_OWN = {"CPU", "GPU", "memory", "object_store_memory"}
+"""What Ray does not let be named among resources."""
+
+
+AMOUNT = "a number > 0 with four decimals at most"
+"""What Ray can reserve."""
 
 
 class Placement(Enum):
@@ -40,6 +48,14 @@ class RayRunnerConfig(LocalRunnerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, "address", self.address is None or self.address.strip() != "", "null, auto or host:port")
-        require(self, "cpus_per_worker", self.cpus_per_worker > 0, "a number > 0")
-        require(self, "resources", all(amount > 0 for amount in self.resources.values()), "numbers > 0 by name")
+        require(self, "cpus_per_worker", _is_amount(self.cpus_per_worker), AMOUNT)
+        require(self, "resources", all(map(_is_amount, self.resources.values())), f"{AMOUNT} by name")
+        require(
+            self, "resources", not RAYS_OWN & set(self.resources),
+            "by the cluster's own names; cores are cpus_per_worker, and nothing else of Ray's can be reserved",
+        )  # fmt: skip
         require(self, "placement_timeout", self.placement_timeout > 0, "a number > 0")
+
+
+def _is_amount(value: float) -> bool:
+    return 0 < value < math.inf and round(value, 4) == value

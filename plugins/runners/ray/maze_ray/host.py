@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -161,6 +161,9 @@ class RayWorker:
             return ray.get(self.pending)  # type: ignore[no-any-return]
         except RayActorError as error:
             self._ended = "died with its node" if "node" in first_reason(error) else "died"
+            raise EOFError from error
+        except RayTaskError as error:
+            self._ended = f"cannot work ({type(error.cause).__name__}: {error.cause})"
             raise EOFError from error
         except RayError as error:
             raise OSError(first_line(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -41,10 +42,9 @@ class RayJobs:
 
     def __init__(self, config: RayRunnerConfig) -> None:
         self._config, self.max_restarts = config, config.max_worker_restarts
-        self._cluster: Cluster | None = joined(config, None)
-        reserved = {"CPU": config.cpus_per_worker, **config.resources}
-        has = ray.cluster_resources()
-        self.n_slots = max(int(min(has.get(name, 0.0) / amount for name, amount in reserved.items())), 1)
+        n_places = 1 + (config.n_workers or 0)  # of a job and its workers, which would wait for each other
+        self._cluster: Cluster | None = joined(config, n_places)
+        self.n_slots = max(self._cluster.n_places(config) // n_places, 1)
 
     def start(self, words: Sequence[str], directory: Path, log: Path) -> RayJob:
         """Starts a job; see `maze_core.JobHost`."""
@@ -99,8 +99,10 @@ class RayJob:
             raise
 
     def _looked(self) -> int | None:
+        if self._code is not None:
+            return self._code
         now = time.monotonic()
-        if self._code is None and self._pending is None and now - self._asked >= POLL_S:
+        if self._pending is None and now - self._asked >= POLL_S:
             self._ask(now)
         if self._pending is not None and ray.wait([self._pending], timeout=0)[0]:
             answer, self._pending = self._result(), None
@@ -148,7 +150,11 @@ class RayJob:
             self._end()
 
     def stop(self) -> None:
-        """Asks it to end."""
+        """Asks it to end; one that has no place yet never begins."""
+        if self._answer == self._placed:
+            self._code = -signal.SIGTERM
+            self._end()
+            return
         with contextlib.suppress(RayError):
             self._actor.stop.remote()
 

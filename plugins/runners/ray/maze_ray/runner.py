@@ -30,7 +30,7 @@ class RayRunner(LocalRunner):
         self._host: RayHost | None = None
 
     def choose_workers(self, actors: Any, probe: Any) -> tuple[int, str]:
-        """As many as were asked for, or as there are cores in the cluster."""
+        """As many as were asked for, or as have room in the cluster."""
         n_workers = self.config.n_workers
         if n_workers is None and JOB in os.environ:
             return 0, "in this process, because it is one of several jobs in a Ray cluster"
@@ -38,7 +38,7 @@ class RayRunner(LocalRunner):
             return 0, ""
         self._cluster = joined(self.config, n_workers)
         where = "on this machine" if self._cluster.is_own else f"at {self._cluster.address}"
-        n_workers = n_workers or max(int(self._cluster.cpus / self.config.cpus_per_worker), 1)
+        n_workers = n_workers or self._cluster.n_places(self.config, now=not self._cluster.is_own)
         return n_workers, f" of a Ray cluster {where}"
 
     def steps_here(self, actors: Any, probe: Any) -> tuple[bool, str]:
@@ -58,13 +58,15 @@ class RayRunner(LocalRunner):
 
     def close(self) -> None:
         """Ends the workers, and the cluster if it is this run's own."""
-        super().close()
         host, self._host = self._host, None
         cluster, self._cluster = self._cluster, None
-        if host is not None:
-            host.close()
-        if cluster is not None:
-            left()
+        try:
+            super().close()
+            if host is not None:
+                host.close()
+        finally:
+            if cluster is not None:
+                left()
 
 
 def refuse_foreign(config: RayRunnerConfig) -> None:

@@ -18,7 +18,8 @@ class TestPlugin(PluginConformance):
     ("options", "words"),
     [
         ({"address": " "}, "address"), ({"cpus_per_worker": 0.0}, "cpus_per_worker"),
-        ({"resources": {"highmem": 0.0}}, "resources"), ({"placement_timeout": 0.0}, "placement_timeout"),
+        ({"resources": {"highmem": 0.0}}, "resources"), ({"cpus_per_worker": 0.00001}, "four decimals"),
+        ({"resources": {"CPU": 2.0}}, "cores are cpus_per_worker"), ({"placement_timeout": 0.0}, "placement_timeout"),
     ],
 )  # fmt: skip
 def test_what_is_not_allowed_is_told(options: dict[str, object], words: str) -> None:
