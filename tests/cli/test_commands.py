@@ -44,7 +44,7 @@ def test_list_shows_name_plugin_and_summary() -> None:
         ),
         ("critics", ["none", "per_sub_step", "shared", "shared_embedding"]),
         ("algorithms", ["a2c", "es", "ppo"]),
-        ("runners", ["local"]),
+        ("runners", ["local", "ray"]),
         ("policies", ["cutting_2d_greedy", "masked_random", "random", "trained"]),
         ("callbacks", ["console", "jsonl", "tensorboard"]),
         ("sweepers", ["optuna"]),

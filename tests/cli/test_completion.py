@@ -189,6 +189,7 @@ def test_options_and_presets_of_a_group_with_their_summary() -> None:
     assert help_of("train", "runner=") == {
         "runner=dev": "For debugging: one process, and errors with their traceback.",
         "runner=local": "This machine.",
+        "runner=ray": "Workers of a Ray cluster, on this machine or on many.",
     }
 
 

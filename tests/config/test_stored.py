@@ -17,7 +17,7 @@ from support.projects import SCRIPTED
 from maze_core.config import ConfigRequest, Configured, changed_keys, configure, configure_stored, parse_config
 from maze_core.config.overrides import items_of_mapping, read_items
 from maze_core.config.stored import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, ForeignConfigError
-from maze_core.errors import ConfigError, MazeError, UserError
+from maze_core.errors import ConfigError, MazeError, MissingPackageError, UserError
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.presets import group_options
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
@@ -64,7 +64,10 @@ def assert_same(one: Configured, other: Configured) -> None:
 @pytest.mark.parametrize(("group", "name"), presets(), ids="/".join)
 def test_every_preset_and_experiment_is_the_same_after_it_was_recorded(group: str, name: str) -> None:
     value: Any = [name] if group in LIST_GROUPS else name
-    before = configure(REGISTRY, ConfigRequest(items=items_of_mapping({group: value})))
+    try:
+        before = configure(REGISTRY, ConfigRequest(items=items_of_mapping({group: value})))
+    except MissingPackageError as error:
+        pytest.skip(f"NOT COMPOSED: {error}")
     assert_same(reread(before.to_yaml()), before)
 
 
