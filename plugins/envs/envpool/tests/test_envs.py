@@ -198,6 +198,7 @@ def test_cartpole_is_solved(tmp_path):
 
 @pytest.mark.learning
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_lander_lands(tmp_path):
     overrides = {"runner.total_env_steps": 600_000, "runner.stop_at_reward": float("inf")}
     with RunContext(

@@ -39,6 +39,7 @@ def test_an_empty_room_is_crossed(tmp_path):
 
 @pytest.mark.learning
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_door_is_opened_with_the_key(tmp_path):
     statistics = trained({}, tmp_path)
     assert statistics[SUCCESS] > 0.95
