@@ -224,7 +224,9 @@ class WorkerPool:
             message = worker.process.receive(self._timeout)
         except (EOFError, OSError):
             return self._replaced(index, None)
-        fulfilled, answer, notes = pickle.loads(message)  # from a process that this one started for itself
+        fulfilled, answer, notes = pickle.loads(
+            message
+        )  # from a process that this one started for itself, over a connection of its own
         for level, text in notes:
             LOG.log(level, "%s", masked(text))
         if worker.asked.name in WORK:

@@ -42,7 +42,7 @@ class Responder:
         self._notes, self._progress, self._own = _Notes(), progress, os.getpid()
         LOG.addHandler(self._notes)
         LOG.propagate = False
-        blueprint: Blueprint = cloudpickle.loads(hello)
+        blueprint: Blueprint = cloudpickle.loads(hello)  # from the process that started this one for itself
         self._requests = Requests(_announcer(progress), blueprint if folder is None else blueprint.moved(folder))
 
     def answer(self, message: bytes | bytearray, files: Sequence[int] = (), common: Any = None) -> bytes | None:
@@ -54,7 +54,7 @@ class Responder:
             common: What follows these, pickled; None for nothing.
         """
         try:
-            name, *arguments = cloudpickle.loads(message)
+            name, *arguments = cloudpickle.loads(message)  # from the same process, and so is what is common
             shared = [] if common is None else [pickle.loads(common)]
             result = getattr(self._requests, name)(*arguments, *files, *shared)
             try:

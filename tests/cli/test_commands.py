@@ -147,21 +147,7 @@ def test_everything_listed_can_be_explained(row: dict[str, str]) -> None:
 
 def test_plugins_list_as_json() -> None:
     rows = run_cli("plugins", "list", "--json").json
-    names = [
-        "builtins",
-        "a2c",
-        "cutting_2d",
-        "envpool",
-        "es",
-        "gym_env",
-        "minigrid",
-        "optuna",
-        "perception",
-        "pettingzoo",
-        "ppo",
-        "ray",
-    ]
-    assert [row["plugin"] for row in rows] == names
+    assert [row["plugin"] for row in rows] == ["builtins", *PACKAGES]
     assert rows[4] == {"plugin": "es", "version": "0.1.0", "from": "package", "offers": "algorithm es", "status": "ok"}
 
 

@@ -20,6 +20,7 @@ from support.cli import run_cli, run_maze_run
 from support.projects import SCRIPTED, SMALL, copy_scripted, write, write_env
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from test_plugins import PACKAGES
 
 FILES = {
     "checkpoints",
@@ -122,21 +123,7 @@ def test_the_environment_of_a_run_is_recorded() -> None:
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["packages"]["torch"] == metadata.version("torch")
     assert record["packages"]["maze-core"] == "0.1.0"
-    plugins = (
-        "builtins",
-        "a2c",
-        "cutting_2d",
-        "envpool",
-        "es",
-        "gym_env",
-        "minigrid",
-        "optuna",
-        "perception",
-        "pettingzoo",
-        "ppo",
-        "ray",
-    )
-    assert record["plugins"] == dict.fromkeys(plugins, "0.1.0")
+    assert record["plugins"] == dict.fromkeys(["builtins", *PACKAGES], "0.1.0")
     assert record["torch_threads"] == 1  # enough for a small network
     assert record["seed"] == 1
     assert "git_revision" in record

@@ -189,3 +189,16 @@ def test_nothing_of_its_own_cluster_outlives_a_run(number: signal.Signals, workd
     assert "Traceback" not in errors
     none_left(before)
     assert not Path(folder).exists()
+
+
+@pytest.mark.long
+def test_who_does_not_know_the_token_is_not_let_in(cluster: str) -> None:
+    code = f"import ray\nray.init({cluster!r}, log_to_driver=False)\nprint('LET IN')"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    stranger = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=200,
+        env={**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+    )  # fmt: skip
+    assert stranger.returncode != 0
+    assert "LET IN" not in stranger.stdout
+    assert "InvalidAuthToken" in stranger.stderr

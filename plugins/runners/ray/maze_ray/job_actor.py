@@ -54,7 +54,7 @@ class JobActor:
         """
         try:
             if self._folder is not None:
-                os.chdir(self._folder)
+                os.chdir(self._folder)  # of this actor's process alone, which has nothing else to do
             if files is not None:
                 stale = [path for path in paths_in(Path(directory)) if path not in files]  # of one that was lost here
                 repeat(Path(directory), files, stale)
