@@ -153,7 +153,7 @@ def asked_again(
 
 
 def opened_run(
-    registry: Registry, live: LiveObjects, run_dir: str | Path, variables: Sequence[str], vouched: Collection[str],
+    registry: Registry, live: LiveObjects, run_dir: str | Path, variables: Sequence[str], vouched: Mapping[str, Any],
     unneeded: Collection[str], call: str,
 ) -> tuple[Registry, OpenedRun]:  # fmt: skip
     """A run whose policy is to be used, with the live objects that this takes.
@@ -163,7 +163,7 @@ def opened_run(
         live: The live objects that are given again.
         run_dir: Directory of the run, perhaps a stranger's; nothing in it is executed.
         variables: Names of environment variables that its configuration may use.
-        vouched: Keys of the configuration that the user sets to values of their own.
+        vouched: Values of the configuration that the user sets, by key.
         unneeded: Groups whose live objects its policy does without here.
         call: What live objects are given to, to be shown.
 

@@ -57,7 +57,7 @@ def export(
         load_registry(checked_texts("plugins", plugins), local_plugins, input_dir),
         LiveObjects.again(live_objects),
     )
-    known, run = opened_run(registry, live, input_dir, checked_texts("variables", variables), (), UNNEEDED, "export")
+    known, run = opened_run(registry, live, input_dir, checked_texts("variables", variables), {}, UNNEEDED, "export")
     return write_export(Trained(known, run.configured, run.weights, run.stored.spaces(), run.shown), path, form)
 
 

@@ -165,7 +165,7 @@ def _clip(record: RunRecord, known: _Known, seconds: float, max_bytes: int) -> C
     """Plays the first episode of the final evaluation."""
     live = LiveObjects()
     registry, run = opened_run(
-        known.registry, live, record.stored.path, known.variables, (), ("callbacks", "runner"), "rollout"
+        known.registry, live, record.stored.path, known.variables, {}, ("callbacks", "runner"), "rollout"
     )
     config = run.configured.config
     asked = items_of_mapping({"seed": config.seed, "runner": "dev", "runner.kernel": config.runner.kernel.name})

@@ -92,10 +92,10 @@ def prepare(request: RolloutRequest) -> Prepared:
     fields = {key: value for key, value in request.fields.items() if value is not None}
     arguments = Arguments(registry, live, request.config_name, request.config_dirs)
     items = arguments.items(request.groups, fields, request.overrides)
-    run, keys = None, {item.key for item in items}
+    run, given = None, {item.key: item.value for item in items}
     if named is not None:  # of its live objects those are needed in whose place nothing else was asked for
         unneeded = {"callbacks", "runner", *(item.key for item in items if item.operation == "set")}
-        _, run = opened_run(registry, live, named, request.variables, keys, unneeded, "rollout")
+        _, run = opened_run(registry, live, named, request.variables, given, unneeded, "rollout")
     registry = live.known_to(registry)
     inherited = [] if run is None else _kernel_of(run)
     configured = rollout_config(registry, [*inherited, *items], request, None if run is None else run.configured)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -132,7 +132,7 @@ def configure_stored(
     name: str,
     items: Sequence[Item] = (),
     variables: Sequence[str] = (),
-    vouched: Collection[str] = (),
+    vouched: Mapping[str, Any] | None = None,
     root: Any = TrainingConfig,
 ) -> Configured:
     """Makes typed objects of a recorded configuration.
@@ -143,7 +143,7 @@ def configure_stored(
         name: What an error calls it.
         items: Overrides of the user; only what may change when a run goes on.
         variables: Names of environment variables that it may use.
-        vouched: Keys that the user sets to values of their own, whatever stands here.
+        vouched: Values of the user by key, which are set over what stands here; what a mapping has is added.
         root: What it describes.
 
     Raises:
@@ -171,7 +171,7 @@ def configure_stored(
     for item in items:
         if item.key == "runner" and item.operation == "set" and item.value != composition.choices["runner"]:
             reader.specs["runner"] = _choose_runner(registry, composition, str(item.value))
-    own = _apply_items(registry, composition, items, data) | set(vouched)
+    own = {**_apply_items(registry, composition, items, data), **(vouched or {})}
     config, components = typed(registry, composition)
     for path, spec in reader.specs.items():
         _check_foreign(spec, config, path, own)
@@ -282,8 +282,8 @@ class _Reader:
 
 def _apply_items(
     registry: Registry, composition: Composition, items: Sequence[Item], data: Mapping[str, Any]
-) -> set[str]:
-    """Applies what may change, refuses what may not, and returns the keys that the user named."""
+) -> dict[str, Any]:
+    """Applies what may change, refuses what may not, and returns what the user named, by key."""
     refused = []
     for item in items:
         if item.key == "callbacks":
@@ -298,7 +298,7 @@ def _apply_items(
             f"What may change: {', '.join(CHANGEABLE)}; runner, and what a runner adds to these options.\n"
             "To start another run from these weights: maze train input_dir=<run> and what is to differ."
         )
-    return {item.key for item in items}
+    return {item.key: item.value for item in items}
 
 
 def is_runners_own(key: str) -> bool:
@@ -354,7 +354,7 @@ def _is_as_recorded(composition: Composition, item: Item, data: Mapping[str, Any
     return bool(value == item.value)
 
 
-def _check_foreign(spec: Spec, config: RunConfig, path: str, own: set[str]) -> None:
+def _check_foreign(spec: Spec, config: RunConfig, path: str, own: Mapping[str, Any]) -> None:
     """Lets a component refuse values that would import or execute something, unless the user named them."""
     if spec.check_foreign is None:
         return
@@ -362,7 +362,13 @@ def _check_foreign(spec: Spec, config: RunConfig, path: str, own: set[str]) -> N
     for part in path.split("."):
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     defaults = spec.config()
-    named = [f.name for f in dataclasses.fields(value) if f"{path}.{f.name}" in own]
-    # Of a mapping, what the user names is added to what is recorded, which must be checked.
-    trusted = {name: getattr(defaults, name) for name in named if not isinstance(getattr(value, name), dict)}
+    given = {f.name: own[f"{path}.{f.name}"] for f in dataclasses.fields(value) if f"{path}.{f.name}" in own}
+    trusted = {name: getattr(defaults, name) for name, of in given.items() if _names_all(of, getattr(value, name))}
     resolve_build(spec.check_foreign)(dataclasses.replace(value, **trusted))
+
+
+def _names_all(given: Any, value: Any) -> bool:
+    """Whether nothing of a value is left that the user did not name: what they give for a mapping is added to it."""
+    if not isinstance(value, dict):
+        return True
+    return isinstance(given, dict) and all(key in given and _names_all(given[key], part) for key, part in value.items())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,7 +38,7 @@ class OpenedRun:
 
 
 def open_run(
-    registry: Registry, path: str | Path, variables: Sequence[str] = (), vouched: Collection[str] = ()
+    registry: Registry, path: str | Path, variables: Sequence[str] = (), vouched: Mapping[str, Any] | None = None
 ) -> OpenedRun:
     """Reads a run directory, perhaps a stranger's; nothing in it is executed.
 
@@ -45,7 +46,7 @@ def open_run(
         registry: All specs.
         path: The directory.
         variables: Names of environment variables that its configuration may use.
-        vouched: Keys of the configuration that the user sets to values of their own.
+        vouched: Values of the configuration that the user sets, by key.
 
     Raises:
         NothingUsableError: If it is no run directory, or has no weights.

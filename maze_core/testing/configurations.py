@@ -96,7 +96,7 @@ def _composed(registry: Registry, choices_text: str, values_text: str, based: bo
 def lost_in_record(registry: Registry, configured: Configured, spec: Spec, overrides: Mapping[str, Any]) -> str | None:
     """How a config changes when it is recorded and read back, as a phrase; None if it stays as it is."""
     text = configured.to_yaml()
-    vouched = [f"{node_of(spec)}.{key}" for key in overrides]
+    vouched = {f"{node_of(spec)}.{key}": value for key, value in overrides.items()}
     try:
         data = parse_config(text.encode(), "its record")
         stored = configure_stored(

@@ -16,7 +16,7 @@ from support.projects import SCRIPTED
 
 from maze_core.config import ConfigRequest, Configured, changed_keys, configure, configure_stored, parse_config
 from maze_core.config.overrides import items_of_mapping, read_items
-from maze_core.config.stored import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, ForeignConfigError
+from maze_core.config.stored import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, ForeignConfigError, _names_all
 from maze_core.errors import ConfigError, MazeError, MissingPackageError, UserError
 from maze_core.plugins import PluginSources, load_plugins
 from maze_core.presets import group_options
@@ -364,3 +364,27 @@ def test_data_that_is_deep_is_refused() -> None:
     data["env"]["kwargs"] = deep
     with pytest.raises(ForeignConfigError, match="it is nested too deep"):
         configure_stored(REGISTRY, data, NAME)
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "all_named"),
+    [
+        ("evil:Env-v0", "evil:Env-v0", True),
+        ({}, {"env_id": "evil:Env-v0"}, False),
+        ({"size": 3}, {"size": 3, "env_id": "evil:Env-v0"}, False),
+        ({"a": {"b": 1}}, {"a": {"b": 1, "c": "evil:Env-v0"}}, False),
+        ({"size": 3, "env_id": "mine:Env-v0"}, {"size": 3, "env_id": "evil:Env-v0"}, True),
+    ],
+)
+def test_a_mapping_is_the_users_own_only_if_they_name_all_of_it(given: object, value: object, all_named: bool) -> None:
+    """What they give is added to what is recorded, so that the rest of it is still a stranger's."""
+    assert _names_all(given, value) is all_named
+
+
+@pytest.mark.parametrize("given", [{}, {"num_actions": 5}])
+def test_arguments_of_a_stranger_are_refused_although_the_user_adds_one(given: dict[str, object]) -> None:
+    data = configure(REGISTRY, ConfigRequest(items=read_items(["env=pettingzoo"]))).to_data()
+    data["env"]["kwargs"] = {"map": "/home/of/a/stranger"}
+    with pytest.raises(UserError, match=r"env\.kwargs"):
+        configure_stored(REGISTRY, data, "config.yaml", (), (), {"env.kwargs": given})
+    configure_stored(REGISTRY, data, "config.yaml", (), (), {"env.kwargs": {"map": "mine"}})
