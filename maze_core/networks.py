@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +19,12 @@ from maze_core.rl.critics import VALUE, Critic
 from maze_core.rl.normalization import ObservationNormalization
 from maze_core.rl.policy import CRITIC_PREFIX, Policy, take_weights
 from maze_core.rl.streams import Streams
+from maze_core.rl.torch_generator import torch_generator
 from maze_core.run_config import PerActorConfig, RunConfig
 from maze_core.specs import CriticSpec, ModelSpec, TrainerSpec, resolve_build
 
 DEFAULT_MODEL = "flatten_concat"
 """The model of those for whom none was chosen."""
-
-_RANDOMNESS = threading.RLock()
-"""Held while torch's own generator is seeded, which all threads share."""
 
 
 def build_networks(
@@ -53,7 +50,7 @@ def build_networks(
     )  # fmt: skip
     chosen = getattr(config.critic, "model", None)
     where, model = ("model", _another(registry, config.model)) if chosen is None else ("critic.model", chosen)
-    with _seeded(streams, "critic_weights"):
+    with _seeded(streams, "critic_weights", device):
         models = _Models(registry, model_configs(registry, model, actors, where), policy, device, where)
         critic = resolve_build(critic_spec.build)(config.critic, actors.step_keys, lambda key: models(key, {VALUE: 1}))
     if critic is not None and not critic.in_policy:
@@ -102,7 +99,7 @@ def build_policy(
     build = _Models(registry, configs, Policy(actors, {}), device, "model")
     extra = {VALUE: 1} if with_value else {}
     models: dict[str, nn.Module] = {}
-    with _seeded(streams, "weights"):
+    with _seeded(streams, "weights", device):
         for key, actor in actors.by_key.items():
             if with_value and VALUE in actor.heads.output_sizes:
                 raise UserError(
@@ -130,12 +127,9 @@ def _refuse_shared(models: Iterable[tuple[str, nn.Module]], instead: str) -> Non
                 raise UserError(f"{other!r} and {key!r} have the same network. Give each its own: {instead}.")
 
 
-@contextlib.contextmanager
-def _seeded(streams: Streams, name: str) -> Iterator[None]:
-    """Seeds torch's own generator, and restores it."""
-    with _RANDOMNESS, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(streams.generator(name).integers(2**31)))
-        yield
+def _seeded(streams: Streams, name: str, device: torch.device) -> AbstractContextManager[None]:
+    """Seeds torch's own generators, and restores them."""
+    return torch_generator(int(streams.generator(name).integers(2**31)), [device])
 
 
 class _Models:
@@ -194,7 +188,7 @@ def check_fit(model: nn.Module, space: spaces.Dict, output_sizes: Mapping[str, i
     before = model.training
     model.eval()  # it learns nothing from this
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch_generator():
             outputs: Any = model(_zeros(space, device))
     finally:
         model.train(before)

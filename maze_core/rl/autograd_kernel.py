@@ -21,6 +21,7 @@ from maze_core.rl.parameters import FlatParameters
 from maze_core.rl.policy import Policy, parameter_starts
 from maze_core.rl.spaces import Encoded, take_rows
 from maze_core.rl.streams import Streams
+from maze_core.rl.torch_generator import torch_generator
 
 LOG = logging.getLogger("maze")
 
@@ -119,20 +120,13 @@ class AutogradKernel:
     @contextmanager
     def learning(self, streams: Streams, update: int) -> Iterator[None]:
         """Puts the networks into training mode and seeds torch; both are restored."""
-        generators = [torch.default_generator]  # fork_rng does the same in ten times the time of a small update
-        if self.device.type == "cuda":
-            generators.append(torch.cuda.default_generators[self.device.index or 0])
-        states = [generator.get_state() for generator in generators]
-        for generator in generators:
-            generator.manual_seed(streams.seed("networks", update))
-        self._set_training(True)
-        try:
-            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # the optimizer tells of it
-                yield
-        finally:
-            self._set_training(False)
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
+        with torch_generator(streams.seed("networks", update), [self.device]):
+            self._set_training(True)
+            try:
+                with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # the optimizer tells of it
+                    yield
+            finally:
+                self._set_training(False)
 
     def _set_training(self, training: bool) -> None:
         """What `nn.Module.train` does, in a small part of its time where no module has a way of its own."""

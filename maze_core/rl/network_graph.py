@@ -15,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from maze_core.rl.blocks import Dense
+from maze_core.rl.torch_generator import torch_generator
 
 BATCH = 2
 """Size of the batch of zeros; a leading dimension of this size is left out of the shapes shown."""
@@ -140,7 +141,7 @@ def _trace(model: nn.Module, space: spaces.Dict) -> list[NetworkNode]:
         if "parametrizations" not in name.split("."):
             module.register_forward_pre_hook(tracer.enter, with_kwargs=True)
             module.register_forward_hook(partial(tracer.leave, name))
-    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]), torch.no_grad(), tracer:
+    with torch_generator(devices=devices), torch.no_grad(), tracer:
         result = copy(zeros)
     nodes = list(tracer.nodes)
     for name, tensor in _tensors(result):

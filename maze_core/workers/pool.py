@@ -72,6 +72,7 @@ class WorkerPool:
         self._timeout, self._max_restarts = step_timeout, max_restarts
         self._workers = [_Place() for _ in range(n_workers)]
         self._failures: dict[Any, tuple[int, int]] = {}  # how often in a row, and whose the last one was
+        self._told: set[tuple[int, str]] = set()  # while they got ready, where all have the same to tell
 
     @property
     def shares_memory(self) -> bool:
@@ -227,6 +228,9 @@ class WorkerPool:
         fulfilled, answer, notes = pickle.loads(
             message
         )  # from a process that this one started for itself, over a connection of its own
+        if worker.asked.name == BUILD:
+            notes = [note for note in notes if note not in self._told]
+            self._told.update(notes)
         for level, text in notes:
             LOG.log(level, "%s", masked(text))
         if worker.asked.name in WORK:

@@ -81,12 +81,12 @@ def test_a_node_that_is_lost_costs_nothing_but_time(
     monkeypatch.setattr(host, "REPLACED_S", 1.0)
 
     def kill_it_while_it_works() -> None:
-        eventually(lambda: sum("ray::Actor.answer" in line for line in commands().values()) == 2)
+        eventually(lambda: sum("ray::Actor.answer" in line for line in node.commands()) == 2)
         node.kill()
 
     killer = threading.Thread(target=kill_it_while_it_works)
     killer.start()
-    found = on(cluster, "ppo", resources={"other": 1}, sleep_ms=20.0)
+    found = on(cluster, "ppo", resources={"other": 1}, sleep_ms=20.0, placement_timeout=60.0)
     killer.join()
     assert found == untroubled["ppo"]
     told = [record.message for record in caplog.records if "takes its place" in record.message]

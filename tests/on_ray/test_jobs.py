@@ -66,10 +66,11 @@ def test_a_job_whose_machine_is_lost_goes_on_elsewhere(
     """From the last checkpoint that came here."""
     monkeypatch.setattr(jobs, "FILES_S", 0.0)
     options = ["runner.n_epochs=60", "runner.checkpoint.every_updates=1", "runner.patience=null"]
+    before = commands()  # actors of other tests may end late
 
     def kill_it_while_it_works() -> None:
         eventually(lambda: len(list(Path("there/1/checkpoints").glob("0*"))) >= 2)
-        (actor,) = (pid for pid, line in commands().items() if "ray::JobActor" in line)
+        (actor,) = (pid for pid, line in commands().items() if "ray::JobActor" in line and pid not in before)
         os.kill(actor, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_it_while_it_works)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -52,12 +53,26 @@ class Node:
 
     def __init__(self, address: str) -> None:
         command = [RAY, "start", f"--address={address}", "--num-cpus=2", '--resources={"other": 2}', "--block"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the node)
+        self._process = subprocess.Popen(command, start_new_session=True, stdout=self._said, stderr=self._said)
+
+    def commands(self) -> list[str]:
+        """Command lines of its own processes: those of other nodes, or of a run before, are not among them.
+
+        Raises:
+            AssertionError: If it ended by itself.
+        """
+        self._said.seek(0)
+        assert self._process.poll() is None, f"the node ended by itself: {self._said.read().decode()}"
+        lines = commands()
+        return [lines[pid] for pid in children_of(self._process.pid) if pid in lines]
 
     def kill(self) -> None:
         """Ends it as a machine ends that loses its power."""
+        if self._process.returncode is not None:
+            return
         for pid in children_of(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        self._said.close()
