@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Protocol
 
 from maze_core.runs.files import open_log
 from maze_core.runs.threads import n_cores
-from maze_core.workers.fork_server import POSSIBLE, ForkServer, Process
-from maze_core.workers.start import start_python
+from maze_core.workers.fork_server import Process, kill_all, start_process
 
 WORK = """
 import json, sys
@@ -21,6 +18,14 @@ from maze_core.cli.main import maze
 maze.main(json.loads(sys.argv[1]), prog_name="maze")
 """
 """What a job's process executes."""
+
+MODULES = (
+    "maze_core.api", "maze_core.cli.train_command", "maze_core.cli.resume_command",
+    "maze_core.builtins.tensorboard_callback", "maze_core.pictures", "matplotlib.figure",
+    "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "gymnasium.vector",
+    "hydra.core.override_parser.overrides_parser",
+)  # fmt: skip
+"""What most runs import."""
 
 
 class JobLostError(Exception):
@@ -78,37 +83,25 @@ class JobHost(Protocol):
 
 
 class LocalJobs:
-    """Jobs in processes of this machine, where Linux forks them of one that has imported what they need.
-
-    Args:
-        fork: Whether they are forked where that is possible; not worth it for a single one.
-    """
+    """Jobs in processes of this machine."""
 
     max_restarts = 0
 
-    def __init__(self, fork: bool = True) -> None:
-        self.n_slots, self._fork = n_cores(), fork and POSSIBLE
-        self._servers: list[ForkServer] = []
-
-    def _server(self) -> ForkServer:
-        """One that works."""
-        if not self._servers or self._servers[-1].gone:
-            self._servers.append(ForkServer())
-        return self._servers[-1]
+    def __init__(self) -> None:
+        self.n_slots = n_cores()
 
     def start(self, words: Sequence[str], directory: Path, log: Path) -> LocalJob:
         """Starts a process; what it prints is appended to a file."""
-        arguments, environment = [json.dumps(list(words))], {"COLUMNS": "120"}
         with open_log(log) as file:
-            if self._fork:
-                return LocalJob(self._server().start(WORK, arguments, file.fileno(), environment))
-            return LocalJob(start_python(WORK, arguments, output=file, environment=environment))
+            return LocalJob(
+                start_process(
+                    WORK, [json.dumps(list(words))], modules=MODULES, name="maze-job", environment={"COLUMNS": "120"},
+                    output=file,
+                )
+            )  # fmt: skip
 
     def close(self) -> None:
-        """Ends what started them."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        """Does nothing: jobs end by themselves, or are killed by who started them."""
 
 
 class LocalJob:
@@ -132,7 +125,5 @@ class LocalJob:
     def kill(self) -> None:
         """Ends it, with everything that it started."""
         if self._process.poll() is None:
-            for kill in (os.killpg, os.kill):  # it may not have a group of its own yet
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    kill(self._process.pid, signal.SIGKILL)
+            kill_all(self._process)
         self._process.wait()

@@ -12,18 +12,21 @@ from collections.abc import Sequence
 
 from maze_core.blueprint import Blueprint
 from maze_core.workers.channel import Channel
+from maze_core.workers.fork_server import kill_all, start_process
 from maze_core.workers.host import START_S, Progress, Request, Worker
 from maze_core.workers.shared import new_memory, shared_arrays
-from maze_core.workers.start import start_python
 
 PROGRESS = [("<i8", (5,))]
 """Layout of a worker's `maze_core.workers.host.Progress`."""
 
 WORK = """
 from maze_core.workers.child import main
-main(parent, *map(int, sys.argv[1:3]))
+main(parent, *files)
 """
 """What a worker executes."""
+
+MODULES = ("maze_core.workers.child", "gymnasium.vector")
+"""What all workers import."""
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that keep a worker to one thread: more would take the cores of the other workers."""
@@ -72,7 +75,9 @@ class WorkerProcess:
         (self._progress,) = shared_arrays(memory, PROGRESS)
         files, single = (other.fileno(), memory), dict.fromkeys(ONE_THREAD, "1")
         try:
-            self._process = start_python(WORK, list(map(str, files)), folder=folder, environment=single, files=files)
+            self._process = start_process(
+                WORK, modules=MODULES, name="maze-worker", folder=folder, environment=single, files=files
+            )
         except BaseException:
             own.close()
             raise
@@ -114,10 +119,9 @@ class WorkerProcess:
                 self._process.wait(patience_s)
         finally:
             ended = self._process.returncode is not None
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        return ending(self._process.returncode) if ended else "stopped listening and had to be killed"
+            kill_all(self._process)
+            code = self._process.wait()
+        return ending(code) if ended else "stopped listening and had to be killed"
 
 
 def ending(code: int) -> str:

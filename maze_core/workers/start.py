@@ -19,7 +19,7 @@ if sys.platform == "linux":
 if os.getppid() != parent:
     os._exit(1)
 import json
-sys.path[:] = json.loads(sys.argv[2])
+sys.path[:], files = json.loads(sys.argv[2])
 del sys.argv[1:3]
 """
 """Runs first in a process: the kernel kills it (PR_SET_PDEATHSIG) when the parent ends, whatever it is doing then."""
@@ -27,7 +27,7 @@ del sys.argv[1:3]
 
 def start_python(
     code: str,
-    arguments: Sequence[str],
+    arguments: Sequence[str] = (),
     *,
     folder: str | None = None,
     environment: Mapping[str, str] | None = None,
@@ -37,18 +37,18 @@ def start_python(
     """Starts a process that finds the same modules as this one, in a session of its own: Ctrl-C is for the parent.
 
     Args:
-        code: What it executes; ``parent`` is the number of this process there, and ``sys.argv[1:]`` the arguments.
+        code: What it executes; ``parent`` is the number of this process there, ``sys.argv[1:]`` are the arguments.
         arguments: What it is given.
         folder: Its current directory; this one's if not given.
         environment: Variables that it has besides those of this process.
-        files: Descriptors that it inherits.
+        files: Descriptors that it inherits; named ``files`` there.
         output: Where what it prints goes; where this one prints if not given.
 
     Raises:
         OSError: If there cannot be one more process.
     """
-    path = json.dumps([str(entry) for entry in sys.path])
-    command = [sys.executable, "-P", "-c", HEAD + code, str(os.getpid()), path, *arguments]
+    given = json.dumps([[str(entry) for entry in sys.path], list(files)])
+    command = [sys.executable, "-P", "-c", HEAD + code, str(os.getpid()), given, *arguments]
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(

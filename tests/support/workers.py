@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from maze_core.api import RunContext
+from maze_core.workers.fork_server import start_process
+from maze_core.workers.process import ONE_THREAD
 
 FAULTY = Path(__file__).parents[1] / "data" / "faulty"
 """A folder for ``--plugin``; see the docstring of its maze_plugins.py."""
@@ -67,16 +69,17 @@ def trained(algorithm: str, **options: Any) -> str:
 
 def workers_of(parent: int | None = None) -> list[int]:
     """Numbers of the worker processes that a process has started, or all in which this test had a part."""
-    found = []
-    for entry in Path("/proc").iterdir():
+    found, parents = [], {}
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            command = (entry / "cmdline").read_bytes().split(b"\0")
+            stat = (entry / "stat").read_text()
         except OSError:
             continue
-        own = str(parent).encode() in command if parent is not None else str(Path.cwd()) == _folder(entry)
-        if own and b"maze_core.workers.child" in b"".join(command):
+        name, (state, before) = stat[stat.index("(") + 1 : stat.rindex(")")], stat.rpartition(")")[2].split()[:2]
+        parents[int(entry.name)] = int(before)
+        if name == "maze-worker" and state != "Z" and (parent is not None or str(Path.cwd()) == _folder(entry)):
             found.append(int(entry.name))
-    return found
+    return [pid for pid in found if parent in (None, parents.get(parents[pid]))]
 
 
 def _folder(process: Path) -> str:
@@ -100,7 +103,8 @@ def _open_memory_and_sockets() -> list[str]:
 
 @pytest.fixture
 def no_worker_is_left() -> Iterator[None]:
-    """After a test there are no more processes, sockets and shared memory than before."""
+    """After a test there are no more processes, sockets and shared memory than before, when workers can be forked."""
+    start_process("", modules=(), name="first", environment=dict.fromkeys(ONE_THREAD, "1")).wait()
     before = _open_memory_and_sockets()
     shared = set(Path("/dev/shm").iterdir())
     yield

@@ -62,7 +62,7 @@ class JobActor:
                 self._source, self._log = Source(Path(directory)), Path(log)
                 self._source.changes()
                 self._told = self._log.stat().st_size if self._log.exists() else 0
-            self._job = LocalJobs(fork=False).start(words, Path(directory), Path(log))
+            self._job = LocalJobs().start(words, Path(directory), Path(log))
         except OSError as error:
             raise UserError(
                 f"a job cannot be started on the node {os.uname().nodename}: {error}. Use a folder that nodes have, "
