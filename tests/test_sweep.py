@@ -90,7 +90,7 @@ def test_a_sweep_that_was_killed_goes_on_with_its_trials(workdir: Path) -> None:
     options = (*SWEPT[1:], "runner.n_epochs=40", "runner.patience=null", "runner.stop_at_reward=inf", "run_dir=sweep")
     options = (*options, "sweeper.n_trials=2", "sweeper.pruner=none", "runner.checkpoint.every_updates=1")
     process = subprocess.Popen([*MAZE, "sweep", *options], stdout=subprocess.DEVNULL, start_new_session=True)
-    eventually(lambda: all(Path(f"sweep/{number}/checkpoints/000002").exists() for number in (1, 2)))
+    eventually(lambda: all(len(list(Path(f"sweep/{number}/checkpoints").glob("0*"))) > 1 for number in (1, 2)))
     process.kill()
     process.wait()
     eventually(lambda: "running" not in [status(Path("sweep/1")), status(Path("sweep/2"))])

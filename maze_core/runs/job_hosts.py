@@ -10,7 +10,7 @@ from typing import Protocol
 
 from maze_core.runs.files import open_log
 from maze_core.runs.threads import n_cores
-from maze_core.workers.fork_server import Process, kill_all, start_process
+from maze_core.workers.forked import Process, kill_all, start_process
 
 WORK = """
 import json, sys

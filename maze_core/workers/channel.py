@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 HEADER = struct.Struct("!Q")
-MAX_FILES, MAX_JOINED = 4, 4096
+MAX_FILES, MAX_JOINED = 8, 4096
 
 
 class Channel:

@@ -13,6 +13,7 @@ from maze_core.workers.channel import Channel, closed_after
 from maze_core.workers.process import PROGRESS
 from maze_core.workers.responder import Responder
 from maze_core.workers.shared import shared_arrays
+from maze_core.workers.start import flush
 
 
 def main(parent: int, connection: int, memory: int) -> None:
@@ -48,16 +49,8 @@ def main(parent: int, connection: int, memory: int) -> None:
     except BaseException:
         traceback.print_exc()
         code = 1
-    _flush()
+    flush()
     os._exit(code)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
 
 
 def _end_with(parent: int) -> None:

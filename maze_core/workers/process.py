@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from maze_core.blueprint import Blueprint
 from maze_core.workers.channel import Channel
-from maze_core.workers.fork_server import kill_all, start_process
+from maze_core.workers.forked import kill_all, start_process
 from maze_core.workers.host import START_S, Progress, Request, Worker
 from maze_core.workers.shared import new_memory, shared_arrays
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -51,13 +53,36 @@ def start_python(
     command = [sys.executable, "-P", "-c", HEAD + code, str(os.getpid()), given, *arguments]
 
     def start() -> subprocess.Popen[bytes]:
+        out, err = (None if is_open(number) else subprocess.DEVNULL for number in (1, 2))
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=None if output is None else subprocess.STDOUT,
+            command, stdin=subprocess.DEVNULL, stdout=output or out, stderr=subprocess.STDOUT if output else err,
             pass_fds=files, cwd=folder, start_new_session=True, env={**os.environ, **(environment or {})},
         )  # fmt: skip
 
     process: subprocess.Popen[bytes] = _starter().do(start)
     return process
+
+
+def is_open(number: int) -> bool:
+    """Whether this is what a process prints to, and not closed or something else that got its number."""
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
+def flush() -> None:
+    """Writes what was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # there may be none
+            stream.flush()
+
+
+def kill_group(pid: int) -> None:
+    """Kills a process, and those that it started and that have no session of their own."""
+    for kill in (os.killpg, os.kill):  # one that was forked just now may not have a group of its own yet
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
 
 
 class _Starter:

@@ -99,7 +99,8 @@ def make_samples(policy, critic, n, seed=0, key=FLAT, masked=True):
 
 def gradients(kernel, samples, policy_loss=PPO_LOSS, value_clip_range=None, normalize=True):
     loss = ActorCriticLoss(kernel.policy, samples, policy_loss, 0.01, 0.5, value_clip_range, normalize)
-    kernel.gradients(samples, loss)
+    with np.errstate(invalid="ignore"):  # as `Kernel.learning` does: kernels of OpenBLAS look at what is beside a row
+        kernel.gradients(samples, loss)
     return kernel.parameters.gradients.numpy().copy()
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 MARKS = ("ray::", "site-packages/ray/", "maze_ray.keeper", "bin/ray start")
-"""Of the command lines of Ray's processes."""
+"""Of the command lines of Ray's processes; those of workers name the same folders."""
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -24,7 +24,7 @@ def commands() -> dict[int, str]:
         with contextlib.suppress(OSError):
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if state != "Z" and any(part in command for part in MARKS):
+            if state != "Z" and any(part in command for part in MARKS) and "maze_core.workers" not in command:
                 found[int(entry.name)] = command
     return found
 

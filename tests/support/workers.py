@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from maze_core.api import RunContext
-from maze_core.workers.fork_server import start_process
+from maze_core.workers.forked import start_process
 from maze_core.workers.process import ONE_THREAD
 
 FAULTY = Path(__file__).parents[1] / "data" / "faulty"
