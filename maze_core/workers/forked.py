@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -85,7 +86,12 @@ def start_process(
 
 def _umask() -> int:
     status = Path("/proc/self/status").read_text()  # to ask the system for it sets it, for all threads
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask")), 8)
+    found = re.search(r"^Umask:\s*([0-7]+)", status, re.MULTILINE)
+    if found:
+        return int(found[1], 8)
+    umask = os.umask(0o077)  # of a system that does not say it there
+    os.umask(umask)
+    return umask
 
 
 _servers: dict[frozenset[tuple[str, str]], ForkServer] = {}
