@@ -4,8 +4,10 @@ The only home of hydra, omegaconf and yaml. Nothing here instantiates a class th
 a config can only choose among what plugins registered.
 """
 
-from maze_core.config.compose import ConfigRequest, check_specs, expand_sweeps
+from maze_core.config.compose import ConfigRequest
 from maze_core.config.configured import Configured, configure
+from maze_core.config.hydra_loader import check_specs
+from maze_core.config.overrides import expand_sweeps
 from maze_core.config.stored import (
     changed_keys,
     check_recordable,

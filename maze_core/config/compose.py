@@ -1,55 +1,32 @@
-"""Composes a configuration with Hydra, under click and inside other people's Hydra programs.
-
-`hydra.main` cannot sit under click, and the public compose function needs a global; so the config
-loader behind both is used directly. The ConfigStore is a process-wide singleton in which another
-program may have stored the same names: its content is replaced for the time of composition only.
-"""
+"""Composes a configuration: checks what was asked for, lets Hydra compose it, says in sentences what is wrong."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import re
-import sys
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra.core.config_store import ConfigNode, ConfigStore
-from hydra.core.default_element import ResultDefault
-from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
-from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from packaging.version import Version
 
+from maze_core.config.hydra_loader import ROOTS, HydraLoader, hydra_loader
 from maze_core.config.overrides import (
     EXPERIMENT,
     Item,
     Normalised,
-    expand_sweeps,
     group_overrides,
     keys_of,
     normalise,
 )
 from maze_core.errors import ConfigError, UserError
-from maze_core.presets import contested, group_options, package_dirs, search_path
+from maze_core.presets import contested, group_options, search_path
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
-from maze_core.run_config import RolloutConfig, RunConfig, SweepConfig, TrainingConfig
-
-__all__ = ["ConfigRequest", "check_specs", "compose", "expand_sweeps"]
-
-LOCK = threading.RLock()
-
-ROOTS: dict[type, str] = {TrainingConfig: "training", RolloutConfig: "rollout", SweepConfig: "sweep"}
-"""What a configuration can describe, and what that is called."""
+from maze_core.run_config import RunConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -90,96 +67,6 @@ class Composition:
     root: type[RunConfig] = TrainingConfig
 
 
-class _Loader(ConfigLoaderImpl):
-    """Hydra's loader, which remembers the options that it put together: it tells all but those of lists."""
-
-    entries: Sequence[ResultDefault] = ()
-
-    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
-        self.entries = defaults
-        return super()._compose_config_from_defaults_list(defaults, repo)
-
-
-@contextlib.contextmanager
-def _loader(registry: Registry, config_dirs: Sequence[Path]) -> Iterator[_Loader]:
-    """A config loader that sees what plugins registered, and leaves Hydra's globals as they were."""
-    with LOCK:
-        Plugins.instance()
-        store = ConfigStore.instance()
-        base = VersionBase.instance()
-        saved_repo, saved_version = store.repo, base.version_base
-        store.repo = {key: value for key, value in saved_repo.items() if key in ("hydra", "_dummy_empty_config_.yaml")}
-        try:
-            base.setbase(Version("1.3"))
-            _store_packaged_presets(store, registry)
-            _store_specs(store, registry)
-            path = ConfigSearchPathImpl()
-            path.append("hydra", "pkg://hydra.conf")
-            for provider, directory in search_path(registry, config_dirs):
-                path.append(provider, f"file://{directory}")
-            path.append("schema", "structured://")
-            yield _Loader(path)
-        finally:
-            store.repo = saved_repo
-            base.version_base = saved_version
-
-
-def _store_packaged_presets(store: ConfigStore, registry: Registry) -> None:
-    """Stores the presets of installed packages; specs are stored after them, so that none can hide one.
-
-    As files on the search path they would come before what is registered by code.
-    """
-    for provider, folder in package_dirs(registry):
-        for file in sorted(folder.glob("*/*.yaml")):
-            group = file.parent.name
-            own = [directory for _, directory in search_path(registry, ()) if (directory / group / file.name).is_file()]
-            if own or contested(registry, group, file.stem):
-                continue
-            with contextlib.suppress(yaml.YAMLError, OSError):  # choosing it will say that it is missing
-                node, package = _preset(file, file.stat().st_mtime_ns)
-                store.store(group=group, name=file.stem, node=node, package=package, provider=provider)
-
-
-@functools.lru_cache(maxsize=256)
-def _preset(file: Path, changed_ns: int) -> tuple[Any, str | None]:
-    """A preset and the package that it names; read anew if it changed, since many configurations may be composed."""
-    header = re.search(r"^#\s*@package\s+(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-    return OmegaConf.load(file), header.group(1) if header else None
-
-
-def _store_specs(store: ConfigStore, registry: Registry) -> None:
-    for root, what in ROOTS.items():
-        _store(store.repo, f"{what}_schema", root)
-    for group, kind in GROUPS.items():
-        for spec in registry.specs(kind):
-            package = f"{group}.{spec.name}" if group in LIST_GROUPS else None
-            try:
-                _store(store.repo.setdefault(group, {}), spec.name, spec.config, group, package)
-            except Exception as error:  # a type that OmegaConf does not know, or a default that raises
-                registry.withdraw(spec, f"its config cannot be used: {str(error).splitlines()[0]}")
-
-
-def _store(
-    place: dict[str, Any], name: str, config: type, group: str | None = None, package: str | None = None
-) -> None:
-    """Stores a config class as `ConfigStore.store` does, which copies whatever it is asked for."""
-    lasting = getattr(sys.modules.get(config.__module__), config.__name__, None) is config
-    node = _structured(config) if lasting else OmegaConf.structured(config)
-    place[f"{name}.yaml"] = ConfigNode(name=f"{name}.yaml", node=node, group=group, package=package, provider=None)
-
-
-@functools.cache
-def _structured(config: type) -> Any:
-    """The tree of a class that is part of a module: made once, since many configurations may be composed."""
-    return OmegaConf.structured(config)
-
-
-def check_specs(registry: Registry) -> None:
-    """Takes specs whose config no configuration could hold out of use."""
-    with _loader(registry, ()):
-        pass
-
-
 def compose(registry: Registry, request: ConfigRequest) -> Composition:
     """Composes groups and presets; overrides of values come back unapplied.
 
@@ -191,7 +78,7 @@ def compose(registry: Registry, request: ConfigRequest) -> Composition:
     for directory in request.config_dirs:
         if not directory.is_dir():
             raise UserError(f"--config-dir {directory}: there is no such directory.")
-    with _loader(registry, request.config_dirs) as loader:
+    with hydra_loader(registry, request.config_dirs) as loader:
         return _Composer(registry, loader, request).compose()
 
 
@@ -204,7 +91,7 @@ class _Composer:
         request: What to compose.
     """
 
-    def __init__(self, registry: Registry, loader: _Loader, request: ConfigRequest) -> None:
+    def __init__(self, registry: Registry, loader: HydraLoader, request: ConfigRequest) -> None:
         self.registry, self.loader, self.request = registry, loader, request
         self.wanted = normalise(request.items)
 

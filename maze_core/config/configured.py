@@ -16,8 +16,9 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from maze_core.config.adopt import ADOPTED, adopt, refuse_networks
-from maze_core.config.compose import LOCK, Composition, ConfigRequest, compose
+from maze_core.config.compose import Composition, ConfigRequest, compose
 from maze_core.config.hidden import hide_variables
+from maze_core.config.hydra_loader import LOCK
 from maze_core.config.overrides import Item
 from maze_core.errors import ConfigError, ConfigFieldError, did_you_mean
 from maze_core.field_docs import describe_type

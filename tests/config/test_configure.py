@@ -306,6 +306,13 @@ def test_a_root_configuration_of_ones_own_inherits_conf_train(workdir: Path, suf
     assert (config.seed, config.algorithm.lr, config.env) == (3, 0.5, GymEnvConfig())
 
 
+def test_a_root_configuration_may_choose_options_of_hydra(workdir: Path) -> None:
+    """They mean nothing here, but programs that used Hydra have them."""
+    text = "defaults: [conf_train, {override hydra/job_logging: disabled}, _self_]\nseed: 3\nhydra: {run: {dir: x}}\n"
+    write(workdir / "mine" / "my_run.yaml", text)
+    assert make(config_name="my_run", config_dirs=[workdir / "mine"]).config.seed == 3
+
+
 def test_overrides_win_over_the_root_configuration(workdir: Path) -> None:
     write(workdir / "mine" / "my_run.yaml", "defaults: [conf_train, _self_]\nseed: 3\n")
     assert make("seed=4", config_name="my_run", config_dirs=[workdir / "mine"]).config.seed == 4
@@ -529,7 +536,12 @@ def foreign_program(workdir: Path) -> Callable[[], Any]:
     store.repo = dict(repo)
     store.store(group="env", name="gym_env", node={"theirs": True})
     with initialize_config_dir(str(workdir / "theirs"), version_base="1.2"):
-        yield lambda: OmegaConf.to_container(compose("main"))
+
+        def program() -> Any:
+            config = OmegaConf.to_container(compose("main", return_hydra_config=True))
+            return {**config, "hydra": config["hydra"]["job_logging"]}
+
+        yield program
     store.repo = repo
 
 
@@ -539,7 +551,8 @@ def test_another_hydra_program_goes_on_undisturbed(foreign_program: Callable[[],
     assert make("algorithm.lr=0.5").config.env == GymEnvConfig()
     assert GlobalHydra.instance().hydra is hydra
     assert ConfigStore.instance().repo == stored
-    assert foreign_program() == before == {"env": {"theirs": True}, "x": 1}
+    assert before["hydra"]["version"] == 1
+    assert foreign_program() == before == {"env": {"theirs": True}, "x": 1, "hydra": before["hydra"]}
 
 
 def test_hydras_globals_are_restored_after_an_error() -> None:
