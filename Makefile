@@ -40,7 +40,7 @@ kill-sweep: install  ## Kill runs 50 times for each algorithm, and at every file
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m kill
 
 check: lint types install  ## Format, lint, types, and the fast tests: green before every commit.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long and not learning and not kill and not workers"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not (long or learning or kill or workers or ray or browser)"
 
 lint: install  ## Check format and style.
 	$(BIN)/ruff format --check $(SOURCES)

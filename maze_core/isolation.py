@@ -31,6 +31,11 @@ MAX_WAITS = 30
 
 CANNOT_GO_ON = 2
 
+GENERATORS = threading.RLock()
+"""Held while the global random generators are in a state that is not theirs to keep, and looked at only then: what
+a thread does to them would seem to be a plugin's doing to another, which would undo it.
+"""
+
 _replaced: list[object] = []
 """Streams that plugins put in place of standard ones: to forget one would close what it wraps."""
 
@@ -72,7 +77,7 @@ def isolated(name: str, notes: list[str], seconds: float) -> Iterator[None]:
     Raises:
         PluginTimeout: If it takes longer.
     """
-    with _stdout_is_stderr():
+    with GENERATORS, _stdout_is_stderr():
         before, changed = _state(), list[str]()
         try:
             with _limited(name, changed, seconds):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-_HELD = threading.RLock()
+from maze_core.isolation import GENERATORS
 
 
 @contextmanager
@@ -26,7 +25,7 @@ def torch_generator(seed: int | None = None, devices: Iterable[torch.device] = (
     for device in {device for device in devices if device.type == "cuda"}:
         torch.cuda.init()  # type: ignore[no-untyped-call]  # before that there are none
         generators.append(torch.cuda.default_generators[device.index or 0])
-    with _HELD:
+    with GENERATORS:
         states = [generator.get_state() for generator in generators]
         try:
             if seed is not None:

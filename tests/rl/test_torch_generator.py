@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
 
+from maze_core.isolation import isolated
 from maze_core.rl.torch_generator import torch_generator
 
 
@@ -62,3 +64,23 @@ def test_it_is_as_before_when_many_had_it() -> None:
     for thread in threads:
         thread.join()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_plugin_that_is_loaded_meanwhile_is_not_blamed() -> None:
+    """And what it did not do is not undone."""
+    notes, alone, found = list[str](), drawn(1), list[torch.Tensor]()
+
+    def load() -> None:
+        with isolated("plugin", notes, 10.0):
+            time.sleep(0.1)
+
+    loading = threading.Thread(target=load)
+    with torch_generator(1):
+        loading.start()
+        time.sleep(0.05)
+        found.append(torch.rand(1))
+        time.sleep(0.1)
+        found.append(torch.rand(2))
+    loading.join()
+    assert notes == []
+    assert torch.equal(torch.cat(found), alone)

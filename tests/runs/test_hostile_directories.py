@@ -22,6 +22,8 @@ from data.hostile import CASES, make_base, place
 from data.hostile.tools import CANARY, RED, SECRET, VICTIM, VICTIM_TEXT, configure, newest, put, sign, state_of
 from support.prepared import Ended, Prepared
 
+pytestmark = pytest.mark.workers
+
 VALUE = "s3cr3t-9f31"
 """What the secret is."""
 

@@ -49,7 +49,7 @@ from maze_core.runs.files import GrowingFile
 from maze_core.runs.train import TrainingLoop
 from maze_core.stats import EpisodeTotals
 
-pytestmark = pytest.mark.usefixtures("workdir")
+pytestmark = [pytest.mark.usefixtures("workdir"), pytest.mark.kill]
 
 CUTTING = {
     "env": {"tutorial_cutting_2d_struct_masked": {"max_steps": 20}},

@@ -19,7 +19,7 @@ from support.resume import Recipe, cut_off, defaults_composed_once, differing, l
 from maze_core.api import RunContext
 from maze_core.errors import NothingUsableError
 
-pytestmark = pytest.mark.usefixtures("workdir")
+pytestmark = [pytest.mark.usefixtures("workdir"), pytest.mark.kill]
 
 RECIPES = {
     "es": Recipe("es"),
