@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from maze_core.locks import GENERATORS
+
 RETRY_S = 0.5
 """Seconds after which a plugin that swallowed `PluginTimeout` is interrupted again."""
 
@@ -30,11 +32,6 @@ MAX_WAITS = 30
 """How often a plugin that goes on importing gets its time once more."""
 
 CANNOT_GO_ON = 2
-
-GENERATORS = threading.RLock()
-"""Held while the global random generators are in a state that is not theirs to keep, and looked at only then: what
-a thread does to them would seem to be a plugin's doing to another, which would undo it.
-"""
 
 _replaced: list[object] = []
 """Streams that plugins put in place of standard ones: to forget one would close what it wraps."""
@@ -65,8 +62,8 @@ def isolated(name: str, notes: list[str], seconds: float) -> Iterator[None]:
 
     In the main thread a plugin that hangs in Python, sleeps or waits is interrupted, and so is one that swallows
     that; where it does so again and again, the program ends with a message. Code in C that does not return cannot be
-    interrupted. In other threads there are no signals, so nothing ends a plugin that hangs; and no handler of a
-    signal can change there.
+    interrupted. In other threads there are no signals, so nothing ends a plugin that hangs, and all who need torch's
+    generators wait with it; and no handler of a signal can change there.
 
     Args:
         name: What a message calls the plugin.

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "errors": 0, "specs": 0, "sweeps": 0, "protocols": 0, "hookspecs": 0, "enums": 0, "run_config": 0, "field_docs": 0,
+    "errors": 0, "locks": 0, "specs": 0, "sweeps": 0, "protocols": 0, "hookspecs": 0, "enums": 0, "run_config": 0,
+    "field_docs": 0,
     "rl": 1, "stats": 1, "plugins": 1, "registry": 1, "presets": 1, "isolation": 1, "spec_checks": 1,
     "config": 2, "build": 2, "blueprint": 2, "env_factory": 2, "networks": 2, "workspace": 2, "live": 2, "workers": 2,
     "runs": 3, "api": 3, "builtins": 3, "console": 3, "pictures": 3, "exports": 3, "animations": 3, "terminal_film": 3,

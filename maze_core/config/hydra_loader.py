@@ -11,7 +11,6 @@ import contextlib
 import functools
 import re
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,12 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
+from maze_core.locks import ForkLock
 from maze_core.presets import contested, package_dirs, search_path
 from maze_core.registry import GROUPS, LIST_GROUPS, Registry
 from maze_core.run_config import RolloutConfig, SweepConfig, TrainingConfig
 
-LOCK = threading.RLock()
+LOCK = ForkLock()
 
 ROOTS: dict[type, str] = {TrainingConfig: "training", RolloutConfig: "rollout", SweepConfig: "sweep"}
 """What a configuration can describe, and what that is called."""
@@ -54,14 +54,13 @@ class _Repository(ConfigRepository):
 class HydraLoader(ConfigLoaderImpl):
     """Hydra's loader, which remembers the options that it put together: it tells all but those of lists.
 
-    How Hydra itself is configured, ten options that take as long as all others, is left out unless it is asked for.
+    How Hydra itself is configured, ten options that take as long as all others, is left out, unless that cannot be.
     """
 
     entries: Sequence[ResultDefault] = ()
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self.repository = _Repository(config_search_path)
+        self.config_search_path, self.repository = config_search_path, _Repository(config_search_path)
 
     def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
         """Composes; see Hydra's own."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from maze_core.isolation import GENERATORS
+from maze_core.locks import GENERATORS
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from maze_core.workers.channel import Channel, closed_after
@@ -32,14 +32,15 @@ def serve(connection: int) -> None:
     os.set_blocking(waker, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    server = os.getpid()
+    poll, server = select.poll(), os.getpid()
+    poll.register(channel.fileno(), select.POLLIN)
+    poll.register(wakes, select.POLLIN)
     while True:
-        ready = select.select([channel.fileno(), wakes], [], [])[0]
+        ready = [descriptor for descriptor, _ in poll.poll()]
         if wakes in ready:
             os.read(wakes, 4096)
-            for pid, code in _ended():
-                if pid in numbers:  # else something that an import left
-                    _tell(channel, number=numbers.pop(pid), code=code)
+            for pid, code in _ended(numbers):
+                _tell(channel, number=numbers.pop(pid), code=code)
         if channel.fileno() in ready:
             try:
                 message, files = channel.receive()
@@ -85,15 +86,15 @@ def _forked(modules: Sequence[str]) -> int:
     return os.fork()
 
 
-def _ended() -> list[tuple[int, int]]:
-    """Children that ended since, each with its exit code; what they started, and left, is killed."""
+def _ended(started: Collection[int]) -> list[tuple[int, int]]:
+    """Processes that ended since, each with its exit code; what they started, and left, is killed."""
     found = []
     with contextlib.suppress(ChildProcessError):
         while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(ended.si_pid, signal.SIGKILL)  # nobody else has this number before it is waited for
             found.append((ended.si_pid, os.waitstatus_to_exitcode(os.waitpid(ended.si_pid, 0)[1])))
-    return found
+    return [(pid, code) for pid, code in found if pid in started]  # not what an import left
 
 
 def _become(request: Mapping[str, Any], server: int, files: Sequence[int], pipe: Sequence[int]) -> None:

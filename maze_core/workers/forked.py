@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from maze_core.locks import ForkLock
 from maze_core.workers.channel import Channel
 from maze_core.workers.start import is_open, kill_group, start_python
 
@@ -95,7 +96,7 @@ def _umask() -> int:
 
 
 _servers: dict[frozenset[tuple[str, str]], ForkServer] = {}
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def _server(environment: Mapping[str, str]) -> ForkServer:
@@ -120,14 +121,13 @@ def _close_servers() -> None:
 
 def _forget_servers() -> None:
     """In a process that this one forked: they are not its own."""
-    global _lock
-    _lock = threading.Lock()
     for server in _servers.values():
         server.forget()
     _servers.clear()
 
 
-os.register_at_fork(after_in_child=_forget_servers)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_servers)
 
 
 class ForkServer:

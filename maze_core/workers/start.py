@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
+from maze_core.locks import ForkLock
+
 HEAD = """
 import ctypes, os, sys
 parent = int(sys.argv[1])
@@ -114,7 +116,7 @@ class _Starter:
 
 
 _present: _Starter | None = None
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def _starter() -> _Starter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -275,6 +276,23 @@ with open("found", "w") as file:
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert Path("found").read_text() == "0 b'told' b''\n"
+
+
+def test_a_program_may_have_many_descriptors_open(workdir: Path) -> None:
+    """More than `select` can wait for."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 3000:
+        pytest.skip("not here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, limits[1]))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        process = start("raise SystemExit(7)", OMP_OF_MANY="yes")
+        assert process.wait() == 7
+        process._server.close()
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_modules_are_those_of_the_moment(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
