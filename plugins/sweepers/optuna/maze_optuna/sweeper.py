@@ -12,7 +12,7 @@ from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from maze_core import EndedTrial, Outcome, Parameter, Trial
@@ -41,7 +41,8 @@ class OptunaSweeper:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = dict(space)
         _drop_unfinished_line(directory / JOURNAL)
-        storage = JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
+        journal = str(directory / JOURNAL)
+        storage = JournalStorage(JournalFileBackend(journal, _NoLock(journal)))
         self._study = optuna.create_study(
             storage=storage, study_name=STUDY, load_if_exists=True, direction=config.goal.value, pruner=_pruner(config)
         )
@@ -84,6 +85,17 @@ class OptunaSweeper:
         values = {key: frozen.params[key] for key in self._space if key in frozen.params}
         chosen = {key for key, parameter in self._space.items() if parameter.choices is not None}
         return Trial(frozen.number + 1, {k: json.loads(v) if k in chosen else v for k, v in values.items()})
+
+
+class _NoLock(JournalFileOpenLock):
+    """The directory of a sweep is one process's own; a lock of Optuna's would outlive it when it is killed."""
+
+    def acquire(self) -> bool:
+        """It is free."""
+        return True
+
+    def release(self) -> None:
+        """It stays free."""
 
 
 def _drop_unfinished_line(journal: Path) -> None:

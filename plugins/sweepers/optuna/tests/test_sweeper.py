@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,19 @@ def test_a_trial_that_was_being_proposed_failed(tmp_path: Path) -> None:
     assert again.unfinished() == []
     assert [one.outcome for one in again.ended()] == [Outcome.failed]
     assert again.ask().number == 2
+
+
+def test_nothing_but_the_journal_can_be_left_of_one_that_is_killed(tmp_path: Path) -> None:
+    """A lock would be, and the next command would wait for who has it."""
+    opened: list[str] = []
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        if event in ("open", "os.symlink", "os.link", "os.mkdir", "os.rename") and str(tmp_path) in str(args):
+            opened.extend(str(arg) for arg in args if str(tmp_path) in str(arg))
+
+    sys.addaudithook(hook)  # for good: it does nothing for other folders
+    sweeper = make(tmp_path)
+    trial = sweeper.ask()
+    assert not sweeper.report(trial, 1, 0.5)
+    sweeper.tell(trial, Outcome.complete, 1.0)
+    assert set(opened) == {str(tmp_path / JOURNAL)}
