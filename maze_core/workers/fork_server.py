@@ -122,5 +122,5 @@ def _become(request: Mapping[str, Any], server: int, files: Sequence[int], pipe:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # who draws without a seed must not draw what its siblings do
     sys.argv[1:] = request["arguments"]
-    # The code is what `start_process` was given: the socket has no name, so nobody but the parent writes to it.
-    exec(request["code"], {"__name__": "__main__", "sys": sys, "parent": server, "files": list(files[3:])})
+    names = {"__name__": "__main__", "sys": sys, "parent": server, "files": list(files[3:])}
+    exec(request["code"], names)  # what `start_process` was given: the socket has no name, only the parent writes to it

@@ -225,9 +225,7 @@ class WorkerPool:
             message = worker.process.receive(self._timeout)
         except (EOFError, OSError):
             return self._replaced(index, None)
-        fulfilled, answer, notes = pickle.loads(
-            message
-        )  # from a process that this one started for itself, over a connection of its own
+        fulfilled, answer, notes = pickle.loads(message)  # from a process of this one's own, by its own connection
         if worker.asked.name == BUILD:
             notes = [note for note in notes if note not in self._told]
             self._told.update(notes)

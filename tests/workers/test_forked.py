@@ -282,7 +282,7 @@ def test_a_program_may_have_many_descriptors_open(workdir: Path) -> None:
     """More than `select` can wait for."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limits[1] < 3000:
-        pytest.skip("not here")
+        pytest.skip("this process may not open so many files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (3000, limits[1]))
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     try:
@@ -318,15 +318,13 @@ def test_it_may_use_the_cores_and_has_the_umask_of_the_moment(workdir: Path) -> 
     assert Path("log").read_text() == f"[{min(cores)}] {0o027}\n"
 
 
-def test_the_current_directory_may_be_gone(workdir: Path) -> None:
+def test_the_current_directory_may_be_gone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workdir / "gone"
     folder.mkdir()
-    os.chdir(folder)
-    folder.rmdir()
-    try:
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        folder.rmdir()
         assert start("raise SystemExit(7)", log=workdir / "log").wait() == 7
-    finally:
-        os.chdir(workdir)
 
 
 @pytest.mark.parametrize(("name", "error"), [("absent", FileNotFoundError), ("file", NotADirectoryError)])
