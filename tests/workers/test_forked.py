@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from support.workers import eventually
+from support.workers import eventually, trained, workers_of
 
 from maze_core.workers.forked import POSSIBLE, Forked, kill_all, start_process
 
@@ -339,3 +340,24 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.usefixtures("workdir")
+def test_a_run_outlives_the_server_of_its_workers(caplog: pytest.LogCaptureFixture) -> None:
+    """All workers die at once, and are replaced by those of another server."""
+    here = os.getpid()
+
+    def kill() -> None:
+        eventually(lambda: len(workers_of(here)) == 2)
+        time.sleep(1.0)  # they are at work
+        worker = Path(f"/proc/{workers_of(here)[0]}/stat").read_text().rpartition(")")[2].split()
+        os.kill(int(worker[1]), signal.SIGKILL)
+        killed.append(int(worker[1]))
+
+    killed, killer = list[int](), threading.Thread(target=kill)
+    killer.start()
+    found = trained("ppo", n_workers=2, sleep_ms=20.0, run_dir=Path("killed"))
+    killer.join()
+    assert killed
+    assert sum("takes its place" in record.message for record in caplog.records) == 2
+    assert found == trained("ppo", run_dir=Path("here"))
